@@ -1,0 +1,81 @@
+"""Everything that a change is checked with; CONTRIBUTING.md has the table of sessions.
+
+``nox`` alone runs what needs nothing but PyPI: lint, types, tests. ``nox -s servers`` and ``nox -s broker``
+fetch real FTP servers and a real Apache Kafka first, and take root and a Debian for that.
+"""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_external_run = True
+
+# Pinned to a release series: a checker that learns a new rule must not stop a change that did not break it.
+RUFF = "ruff==0.17.*"
+FLAKE8_ASYNC = "flake8-async==26.8.*"
+IMPORT_LINTER = "import-linter==2.16.*"
+MYPY = "mypy==2.4.*"
+
+ASYNC_RULES_OFF = [
+    "ASYNC114",  # wants a list of all functions that a nursery can start
+    "ASYNC124",  # a handler of a request is async without a need: Quart would run it in a thread
+    "ASYNC120",  # a server is asked why, inside the except: if that is cancelled, Cancelled is what counts
+    "ASYNC128",  # cannot see that task_status is handed on
+    "ASYNC401",  # tests look for one of ours in a group, however deep: group_contains
+    # Off as they come, and this list replaces that one:
+    "ASYNC900",  # generators are used with @asynccontextmanager only, which it cannot always see
+    # They want a checkpoint on each path, and cannot see into what is called.
+    *("ASYNC910", "ASYNC911", "ASYNC912", "ASYNC913"),
+]
+
+
+@nox.session(tags=["static"])
+def lint(session: nox.Session) -> None:
+    """ruff, its formatter, flake8-async, and the direction of imports."""
+    session.install(RUFF, FLAKE8_ASYNC, IMPORT_LINTER)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    sources = sorted(str(path) for folder in ("pooler", "tests") for path in Path(folder).rglob("*.py"))
+    session.run("flake8-async", f"--disable={','.join(ASYNC_RULES_OFF)}", *sources)
+    session.run("lint-imports")
+
+
+@nox.session(tags=["static"])
+def types(session: nox.Session) -> None:
+    """mypy --strict over the package, its tests and this file."""
+    session.install("-e", ".[dev]", MYPY)
+    session.run("mypy", "--strict", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests that need nothing but PyPI, with branch coverage."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "--cov", "--cov-branch", "--cov-report=term-missing:skip-covered", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """atheris over the parsers, 15 seconds for each; arguments replace the target and the seconds."""
+    session.install("-e", ".[fuzz]")
+    session.run("python", "-m", "tests.fuzz", *(session.posargs or ["all", "--seconds", "15"]))
+
+
+@nox.session(tags=["real"])
+def servers(session: nox.Session) -> None:
+    """Tests against vsftpd, proftpd, pure-ftpd and pyftpdlib; as root."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.support.install", "servers")
+    session.run("pytest", "-m", "servers", *session.posargs)
+
+
+@nox.session(tags=["real"])
+def broker(session: nox.Session) -> None:
+    """Tests against Apache Kafka, the main job among them, which takes vsftpd too; as root."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.support.install", "broker", "servers")
+    session.run("pytest", "-m", "broker", *session.posargs)
