@@ -1,0 +1,277 @@
+"""What config.yaml may say, section by section, with the defaults.
+
+Values are checked here, each for itself and against its neighbours in the section. Where a value came from,
+and how a mistake is told, is the business of `pooler.config.load`. docs/configuration.md tells
+the same story for people.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+Count = Annotated[int, Field(ge=1)]
+Bytes = Annotated[int, Field(ge=1024)]
+# What is handed to Kafka travels there as a signed number of 32 bits.
+Milliseconds = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Seconds = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Host = Annotated[str, Field(min_length=1)]
+
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})")
+
+
+class Section(BaseModel):
+    """What all sections have in common: frozen, no unknown keys, nothing taken for what it is not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        """Read nothing as None where a key may be None, and keep ``true`` from passing for 1."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if value == "" and type(None) in get_args(kind):
+            return None
+        if isinstance(value, bool) and kind in {int, float}:
+            raise ValueError(f"expected a number, got {str(value).lower()}")
+        return value
+
+
+class Backoff(Section):
+    """A pause that grows from its base to its maximum, for sections that try again."""
+
+    base_backoff_ms: Milliseconds = 1000
+    """The pause before the second try, in milliseconds; later ones are longer."""
+    max_backoff_ms: Milliseconds = 30000
+    """The longest pause, in milliseconds."""
+
+    @field_validator("max_backoff_ms")
+    @classmethod
+    def _grows(cls, value: int, info: ValidationInfo) -> int:
+        base = info.data.get("base_backoff_ms", 0)
+        if value < base:
+            raise ValueError(f"expected at least base_backoff_ms ({base}), got {value}")
+        return value
+
+
+class KafkaSettings(Backoff):
+    """The brokers, the topics, and how much is in hand."""
+
+    bootstrap_servers: tuple[str, ...] = ("localhost:9092",)
+    """Brokers to ask first, each ``host:port``; a list, or one text with commas."""
+    consumer_group: Annotated[str, Field(min_length=1)] = "ftp-pooler"
+    """The group whose members share the jobs."""
+    input_topic: str = "ftp-tasks"
+    """Where jobs are read."""
+    result_topic: str = "ftp-results"
+    """Where successes and skipped jobs are answered."""
+    fail_topic: str = "ftp-failures"
+    """Where failures are answered."""
+    dlq_topic: str = "ftp-tasks-dlq"
+    """Where records go that are no JSON object."""
+    max_retries: Annotated[int, Field(ge=0)] = 5
+    """Further tries to reach the brokers at the start, before giving up; this has nothing to do with jobs."""
+    client_id: Annotated[str, Field(min_length=1)] = "ftp-pooler"
+    """The name under which the brokers know us, in their logs and quotas."""
+    commit_interval_ms: Milliseconds = 500
+    """How long outcomes are gathered before they are published and committed together, in milliseconds."""
+    max_poll_records: Count = 500
+    """The most records taken from the brokers at once."""
+    window_records: Count = 10000
+    """The most jobs in hand in this process, read and not yet settled; above it the partitions pause."""
+    window_bytes: Bytes = 64 * 1024 * 1024
+    """The most bytes that the records of the jobs in hand may have together."""
+    session_timeout_ms: Milliseconds = 45000
+    """How long a silent member stays in the group, in milliseconds."""
+    heartbeat_interval_ms: Milliseconds = 3000
+    """How often a member says that it lives, in milliseconds."""
+    rebalance_timeout_ms: Milliseconds = 60000
+    """How long members have to let go of their partitions, in milliseconds."""
+    max_record_bytes: Bytes = 1_000_000
+    """The largest record that is written; what would be larger is cut down before it is sent."""
+
+    @field_validator("bootstrap_servers", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _reachable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("expected at least one host:port")
+        for server in value:
+            match = _SERVER.fullmatch(server)
+            if match is None or not 1 <= int(match[2]) <= 65535:  # noqa: PLR2004 - the range of a TCP port
+                raise ValueError(f"expected host:port, got {server!r}")
+        return value
+
+    @field_validator("input_topic", "result_topic", "fail_topic", "dlq_topic")
+    @classmethod
+    def _topic(cls, value: str, info: ValidationInfo) -> str:
+        if not _TOPIC.fullmatch(value) or value in {".", ".."}:
+            raise ValueError(f"expected a topic's name (letters, digits, '.', '_', '-'), got {value!r}")
+        if info.field_name != "input_topic" and value == info.data.get("input_topic"):
+            raise ValueError(f"{value!r} is input_topic: answers would be read as jobs")
+        return value
+
+    @field_validator("heartbeat_interval_ms")
+    @classmethod
+    def _beats_thrice(cls, value: int, info: ValidationInfo) -> int:
+        session_ms = info.data.get("session_timeout_ms")
+        if session_ms is not None and value * 3 > session_ms:
+            raise ValueError(f"expected at most a third of session_timeout_ms ({session_ms}), got {value}")
+        return value
+
+    @field_validator("max_record_bytes")
+    @classmethod
+    def _fits_window(cls, value: int, info: ValidationInfo) -> int:
+        window = info.data.get("window_bytes")
+        if window is not None and value > window:
+            raise ValueError(f"expected at most window_bytes ({window}), got {value}")
+        return value
+
+
+class PoolSettings(Section):
+    """Sessions: how many, how long they live idle, and how many are opened before there is work."""
+
+    max_sessions_per_pod: Count = 100
+    """The most sessions of this process, all remotes together."""
+    max_sessions_per_connection: Count = 10
+    """The most sessions on one remote that sets neither ``max_sessions`` nor ``concurrency``."""
+    session_timeout_seconds: Seconds = 300
+    """How long a session may be idle before it is closed."""
+    keepalive_seconds: Seconds = 30
+    """How often an idle session is kept alive with a NOOP."""
+    prewarm_enabled: bool = True
+    """Whether sessions are opened at the start, before there is work."""
+    prewarm_sessions_per_connection: Annotated[int, Field(ge=0)] = 2
+    """How many of them on each remote, as far as its limit allows."""
+    prewarm_timeout_seconds: Seconds = 30
+    """How long after the start they may be opened; nothing waits for them."""
+
+
+class TransferSettings(Section):
+    """One attempt at a job: how long each step may take, and what is done for durability."""
+
+    transfer_timeout_seconds: Seconds = 300
+    """How long one attempt may take in all."""
+    connect_timeout_seconds: Seconds = 30
+    """How long a connect, with greeting, TLS and login, may take."""
+    reply_timeout_seconds: Seconds = 60
+    """How long one reply of a server may take."""
+    stall_timeout_seconds: Seconds = 60
+    """How long a data connection may stand still."""
+    flush: Literal["batch", "always", "never"] = "batch"
+    """How downloads reach the disk before they are answered: together, each for itself, or never."""
+    local_root: Path | None = None
+    """The folder of every ``local`` section that has no ``base_path``."""
+    resume_above_bytes: Annotated[int, Field(ge=0)] = 8 * 1024 * 1024
+    """From which size on a file is resumed after a lost session, where its job asks for it."""
+    drain_seconds: Seconds = 20
+    """How long running transfers may go on after the word to stop."""
+
+    @field_validator("local_root")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
+            raise ValueError(f"expected an absolute path, got {str(value)!r}")
+        return value
+
+
+class RetrySettings(Backoff):
+    """Attempts at a job that says nothing about them."""
+
+    attempts: Count = 5
+    """Attempts in all, the first one included, at a job without ``retry_count``."""
+    deadline_seconds: Seconds = 86400
+    """How long after its first reading a job without ``deadline_seconds`` may still be tried."""
+
+
+class CircuitBreakerSettings(Section):
+    """When a remote that does not answer is left alone, and when it is asked again."""
+
+    failure_threshold: Count = 5
+    """Failures in a row that open the breaker."""
+    success_threshold: Count = 3
+    """Successes in a row, while half open, that close it."""
+    timeout_seconds: Seconds = 60
+    """How long it stays open before it lets a call through."""
+    half_open_max_calls: Count = 3
+    """Calls let through at once while half open."""
+
+
+class ApiSettings(Section):
+    """The admin API and the page."""
+
+    enabled: bool = True
+    """Whether they are served."""
+    host: Host = "0.0.0.0"  # noqa: S104 - a pod is reached from outside; without a token only loopback may operate
+    """The address they listen on."""
+    port: Port = 8080
+    """The port they listen on; 0 takes any that is free."""
+    token_file: Path | None = None
+    """The file of bearer tokens, hashed; without it only callers on loopback may operate."""
+
+
+class MetricsSettings(Section):
+    """The metrics, on a port of their own."""
+
+    enabled: bool = True
+    """Whether they are served."""
+    host: Host = "0.0.0.0"  # noqa: S104 - Prometheus comes from outside, and only reads
+    """The address they listen on."""
+    port: Port = 9090
+    """The port they listen on; 0 takes any that is free."""
+
+
+class LoggingSettings(Section):
+    """The log."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least severe events that are written."""
+    format: Literal["json", "console"] = "json"
+    """One JSON object a line, or lines for people."""
+
+    @field_validator("level", mode="before")
+    @classmethod
+    def _any_case(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+
+class ConnectionsSettings(Section):
+    """How connections.ini is read."""
+
+    format: Literal["plain", "rclone"] | None = None
+    """``plain``, or ``rclone`` for obscured passwords and its ``encoding``; None to go by the file's name."""
+
+
+class Settings(Section):
+    """The whole of config.yaml."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    pool: PoolSettings = PoolSettings()
+    transfer: TransferSettings = TransferSettings()
+    retry: RetrySettings = RetrySettings()
+    circuit_breaker: CircuitBreakerSettings = CircuitBreakerSettings()
+    api: ApiSettings = ApiSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    logging: LoggingSettings = LoggingSettings()
+    connections: ConnectionsSettings = ConnectionsSettings()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        """Read a section with nothing below its name as one that leaves everything at its default."""
+        return {} if value is None else value
+
+    @field_validator("metrics")
+    @classmethod
+    def _own_port(cls, value: MetricsSettings, info: ValidationInfo) -> MetricsSettings:
+        api: ApiSettings | None = info.data.get("api")
+        if api is not None and api.enabled and value.enabled and value.port == api.port != 0:
+            raise ValueError(f"port {value.port} is the port of api too: expected one of its own")
+        return value

@@ -1,0 +1,161 @@
+"""A job: what one record asks for; and a delivery: a job with where it came from."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class Direction(enum.StrEnum):
+    """Which way the bytes go, seen from the local folder."""
+
+    DOWNLOAD = "download"
+    UPLOAD = "upload"
+
+
+class Overwrite(enum.StrEnum):
+    """What to do about a destination that exists already."""
+
+    ALWAYS = "always"
+    NEVER = "never"
+    IF_NEWER = "if_newer"
+    IF_DIFFERENT = "if_different"
+
+
+class Verify(enum.StrEnum):
+    """What is compared once the bytes have arrived."""
+
+    NONE = "none"
+    SIZE = "size"
+    CHECKSUM = "checksum"
+
+
+class Checksum(NamedTuple):
+    """The sum of a file's bytes.
+
+    Attributes:
+        algorithm: such as ``sha256``.
+        digits: the sum, in hexadecimal small letters.
+    """
+
+    algorithm: str
+    digits: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.digits}"
+
+
+class After(enum.StrEnum):
+    """What becomes of the source once its copy is verified and durable."""
+
+    NONE = "none"
+    DELETE = "delete"
+    MOVE = "move"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a job is to be done; every field has the default of a record that says nothing.
+
+    Attributes:
+        overwrite: what to do about a destination that exists.
+        retry_count: further attempts after the first; None leaves it to the configuration.
+        deadline_seconds: how long after its first reading the job may still be tried; None leaves it to
+            the configuration.
+        verify: what is compared before the destination gets its name.
+        in_place: upload under the final name, for servers that cannot rename.
+        checksum: what the file's bytes must sum up to; None where the sender does not say.
+        preserve_mtime: give the destination the source's time.
+        resume: go on with a large file where an attempt before broke off.
+        after: what becomes of the source.
+        move_to: where ``after`` moves it, below the root of its own side; None for all else.
+    """
+
+    overwrite: Overwrite = Overwrite.ALWAYS
+    retry_count: int | None = None
+    deadline_seconds: float | None = None
+    verify: Verify = Verify.SIZE
+    in_place: bool = False
+    checksum: Checksum | None = None
+    preserve_mtime: bool = False
+    resume: bool = False
+    after: After = After.NONE
+    move_to: str | None = None
+
+
+class Endpoint(NamedTuple):
+    """One end of a job: a section of connections.ini, and a path below its root."""
+
+    remote: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.remote}:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a record asks for.
+
+    Attributes:
+        task_id: the sender's name for it, or one made from where it was first read.
+        source: where the file is.
+        destination: where it is to be.
+        options: how it is to be done.
+        operation: which way, where the record says so; else None.
+        metadata: the sender's own, handed back as it came; None where there was none.
+        extra: fields that we do not know, handed back as they came.
+    """
+
+    task_id: str
+    source: Endpoint
+    destination: Endpoint
+    options: Options = Options()
+    operation: Direction | None = None
+    metadata: Any = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Origin(NamedTuple):
+    """Where a record stands: the one name of a job that nobody can give twice."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it was read, nothing decoded.
+
+    Attributes:
+        origin: where it stands.
+        key: its key, byte for byte; None where it has none.
+        value: its value, byte for byte; None for a tombstone.
+        headers: its headers, in order.
+        timestamp_ms: its time, in milliseconds since 1970.
+    """
+
+    origin: Origin
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A job on its way through the flow.
+
+    Attributes:
+        job: what is asked for.
+        record: what it was read from; kept whole, because a failure carries the job whole.
+        received: when it was first read, in seconds of ``trio.current_time()``.
+    """
+
+    job: Job
+    record: Record
+    received: float

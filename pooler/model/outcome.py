@@ -1,0 +1,122 @@
+"""How a job ended."""
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pooler.errors import ErrorCode
+from pooler.model.job import Delivery
+
+
+class Status(enum.StrEnum):
+    """The three ways in which a job can end."""
+
+    SUCCESS = "success"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Peer(NamedTuple):
+    """Whom we spoke to, for the audit.
+
+    Attributes:
+        address: ``host:port`` of the control connection as connected, not as configured.
+        tls_version: such as ``TLSv1.3``; None without TLS.
+        certificate_sha256: hexadecimal fingerprint of the server's certificate; None without TLS.
+    """
+
+    address: str
+    tls_version: str | None = None
+    certificate_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed.
+
+    Attributes:
+        code: the reason, for programs.
+        message: the reason, for people.
+        retriable: whether the same job may succeed later without anybody changing it.
+    """
+
+    code: ErrorCode
+    message: str
+    retriable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        status: success, skipped or failed.
+        attempts: transfers begun; 0 where the job was refused before any.
+        bytes_transferred: the size of the file that was copied; 0 where none was.
+        duration_ms: the last attempt, from its start to its file being durable under its name.
+        queued_ms: from the first reading to the start of the last attempt.
+        verified: what was really checked: ``none``, ``size``, ``time`` (and size) or ``checksum``.
+        source_checked: by what the source is known not to have changed while it was read: ``none``,
+            ``size`` or ``time``.
+        checksum: of the bytes that passed, ``algorithm:hexadecimal``; None where none was asked for.
+        mtime_kept: whether the destination has the source's time; None where nobody asked for it.
+        resumed_from: how many of the bytes an earlier attempt had brought; None where none had.
+        after: what became of the source: ``deleted``, ``moved`` or ``left``; None where nobody asked.
+        after_error: why it was left; None otherwise.
+        peer: whom we spoke to; None where we never did.
+        reply: the server's last reply; None where there was none.
+        failure: why; None unless ``status`` is failed.
+    """
+
+    status: Status
+    attempts: int = 0
+    bytes_transferred: int = 0
+    duration_ms: int = 0
+    queued_ms: int = 0
+    verified: str = "none"
+    peer: Peer | None = None
+    reply: str | None = None
+    failure: Failure | None = None
+    source_checked: str = "none"
+    checksum: str | None = None
+    mtime_kept: bool | None = None
+    resumed_from: int | None = None
+    after: str | None = None
+    after_error: str | None = None
+
+    @classmethod
+    def failed(
+        cls,
+        code: ErrorCode,
+        message: str,
+        *,
+        retriable: bool = False,
+        attempts: int = 0,
+        duration_ms: int = 0,
+        queued_ms: int = 0,
+        peer: Peer | None = None,
+        reply: str | None = None,
+    ) -> "Outcome":
+        """Make the outcome of a job that failed."""
+        return cls(
+            Status.FAILED,
+            attempts=attempts,
+            duration_ms=duration_ms,
+            queued_ms=queued_ms,
+            peer=peer,
+            reply=reply,
+            failure=Failure(code, message, retriable),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A delivery that is answered.
+
+    Attributes:
+        delivery: what was asked for, and where it came from.
+        outcome: how it ended.
+    """
+
+    delivery: Delivery
+    outcome: Outcome
