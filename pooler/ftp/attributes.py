@@ -1,0 +1,203 @@
+"""What a server knows of one file: size and time (RFC 3659 §3, §4, §7), and setting the time.
+
+What is asked first is what costs least where it works; what was refused as unknown is not asked again, by any
+session of the connector. Never a listing to learn about one file.
+
+Neighbours: `facts` and `times` read the replies, `checksums` has sums of the bytes.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from pooler.errors import ErrorCode, LocalProtocolError, PeerProtocolError, ReplyError
+from pooler.ftp.commands import ABOUT_THE_ARGUMENT, UNKNOWN_COMMAND, Commands
+from pooler.ftp.entries import Entry, EntryKind
+from pooler.ftp.facts import parse_mlst
+from pooler.ftp.features import Trait
+from pooler.ftp.learnt import Ability
+from pooler.ftp.replies import classify
+from pooler.ftp.times import TimeSetting, parse_mdtm, set_time
+from pooler.ftp.wire import Command, Reply
+from pooler.transfer.session import Stat
+
+_SUPERFLUOUS = 202
+"""RFC 959 §4.2.1: not implemented, superfluous at this site."""
+_FILE_UNAVAILABLE = 550
+
+
+class Attributes:
+    """Asks for and sets what a server knows of one file.
+
+    Args:
+        commands: of the session.
+    """
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._profile = commands.profile
+        self._learnt = commands.learnt
+
+    def __repr__(self) -> str:
+        return f"<Attributes {self._commands!r}>"
+
+    async def size(self, where: bytes) -> int | None:
+        """Ask for a file's size, as `FtpSession.size` does.
+
+        Args:
+            where: the path's bytes.
+        """
+        if self._profile.transfer_type == "ascii" or self._learnt.works(Ability.SIZE) is False:
+            return None
+        command = await self._commands.about("SIZE", where)
+        reply = await self._commands.exchange(command)
+        if not self._known(Ability.SIZE, reply):
+            return None
+        text = self._commands.check(command, reply).text().strip()
+        if not (text.isascii() and text.isdigit()):
+            raise PeerProtocolError(f"no size in the reply to SIZE: {reply}")
+        return int(text)
+
+    async def is_there(self, where: bytes) -> bool | None:
+        """Whether there is such a file; None where that cannot be told.
+
+        Args:
+            where: the path's bytes.
+        """
+        try:
+            if await self.size(where) is not None:
+                return True
+            return True if await self._facts(where) is not None else None
+        except ReplyError as error:
+            return False if error.code is ErrorCode.FILE_NOT_FOUND else None
+
+    async def stat(self, where: bytes) -> Stat:
+        """Ask for a file's size and time: MLST where that works, else SIZE and MDTM.
+
+        Args:
+            where: the path's bytes.
+
+        Raises:
+            ReplyError: with ``FILE_NOT_FOUND`` where there is no such file, or a folder.
+        """
+        missing: ReplyError | None = None
+        try:
+            entry = await self._facts(where)
+        except ReplyError as error:
+            if error.code is not ErrorCode.FILE_NOT_FOUND or self._learnt.works(Ability.MLST):
+                raise
+            entry, missing = None, error  # or MLST has never worked there: SIZE and MDTM decide
+        if entry is not None:
+            if entry.kind is EntryKind.FOLDER:
+                shown = Command("MLST", where).shown(self._profile.charset)
+                raise ReplyError(_FILE_UNAVAILABLE, "a folder", shown, code=ErrorCode.FILE_NOT_FOUND)
+            size_bytes = None if self._profile.transfer_type == "ascii" else entry.size_bytes
+            precision_s = entry.precision.total_seconds() if entry.precision else 0.0
+            return Stat(size_bytes, entry.modified, precision_s)
+        size_bytes = await self.size(where)
+        modified, precision_s = await self._modified(where, is_there=size_bytes is not None)
+        if size_bytes is None and modified is None and missing is not None:
+            raise missing
+        if missing is not None:
+            self._learnt.found(Ability.MLST, works=False)
+        return Stat(size_bytes, modified, precision_s)
+
+    async def _facts(self, where: bytes) -> Entry | None:
+        """Ask with MLST; None where that does not work."""
+        if not self._learnt.listed.has("MLST") or self._learnt.works(Ability.MLST) is False:
+            return None
+        await self._commands.select_facts()
+        command = await self._commands.about("MLST", where)
+        reply = await self._commands.exchange(command)
+        if not self._known(Ability.MLST, reply):
+            return None
+        try:
+            entry = parse_mlst(self._commands.check(command, reply).lines)
+        except PeerProtocolError:
+            self._learnt.found(Ability.MLST, works=False)
+            return None
+        self._learnt.found(Ability.MLST, works=True)
+        return entry
+
+    async def _modified(self, where: bytes, *, is_there: bool) -> tuple[datetime | None, float]:
+        if self._learnt.works(Ability.MDTM) is False:
+            return None, 0.0
+        command = await self._commands.about("MDTM", where)
+        reply = await self._commands.exchange(command)
+        if not self._known(Ability.MDTM, reply):
+            return None, 0.0
+        if reply.refused and is_there:
+            return None, 0.0
+        try:
+            moment, precision = parse_mdtm(self._commands.check(command, reply).text())
+        except PeerProtocolError:
+            return None, 0.0
+        return moment, precision.total_seconds()
+
+    def _known(self, ability: Ability, reply: Reply) -> bool:
+        """Whether the server knows the command at all, going by its reply; remember it."""
+        if reply.code not in UNKNOWN_COMMAND:
+            if not reply.refused:
+                self._learnt.found(ability, works=True)
+            return True
+        if reply.code != ABOUT_THE_ARGUMENT:
+            self._learnt.found(ability, works=False)
+        return False
+
+    async def set_modified(self, where: bytes, moment: datetime) -> bool:
+        """Set a file's time: MFMT, MDTM with a time, SITE UTIME, whichever works.
+
+        Args:
+            where: the path's bytes.
+            moment: with a zone; to the second.
+
+        Returns:
+            False where the server cannot.
+
+        Raises:
+            ReplyError: it can, and refuses.
+        """
+        for how in self._ways():
+            path = await self._commands.place(where, checked_for="MDTM")
+            command = set_time(how, path, moment)
+            reply = await self._commands.exchange(command)
+            if not reply.refused and reply.code != _SUPERFLUOUS:
+                self._learnt.time_setting = how
+                if how is TimeSetting.MFMT:
+                    self._learnt.found(Ability.MFMT, works=True)
+                return True
+            unknown = reply.code in UNKNOWN_COMMAND or reply.code == _SUPERFLUOUS
+            if not unknown and (how is TimeSetting.MFMT or how is self._learnt.time_setting):
+                raise classify(reply, command, charset=self._profile.charset)
+            # A server that takes the time for a part of the name knows no such file: 550. SITE answers as it
+            # likes.
+            if reply.code != ABOUT_THE_ARGUMENT or how is not TimeSetting.MFMT:
+                self._learnt.time_settings_refused.add(how)
+            if how is TimeSetting.MFMT and unknown:
+                self._learnt.found(Ability.MFMT, works=False)
+        return False
+
+    def _ways(self) -> Iterator[TimeSetting]:
+        """Give the ways to set a time that are worth a try: the one that has worked, or all."""
+        if self._learnt.time_setting is not None:
+            yield self._learnt.time_setting
+            return
+        listed = self._learnt.listed
+        for how in TimeSetting:
+            may = (
+                how is not TimeSetting.MDTM
+                or self._profile.writing_mdtm
+                or listed.mdtm_sets
+                or Trait.MDTM_SETS in listed.quirks
+            )
+            if may and how not in self._learnt.time_settings_refused:
+                yield how
+
+
+def require_zone(moment: datetime) -> None:
+    """See that a time can be sent.
+
+    Raises:
+        LocalProtocolError: it has no zone.
+    """
+    if moment.tzinfo is None:
+        raise LocalProtocolError(f"a time without a zone cannot be sent: {moment}")

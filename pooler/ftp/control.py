@@ -1,0 +1,294 @@
+"""A control connection: commands out, replies in, each exchange under a deadline (RFC 959 §5).
+
+It joins a `Dialogue`, which knows what is legal, to a `TcpConnection`, which moves bytes. Here the network's
+errors become ours, once. Neighbour: `session`, which knows what the commands are for.
+
+After any failure in the middle of an exchange, a cancellation included, the connection is reset: a late reply
+would otherwise answer the next command.
+"""
+
+import ssl
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import trio
+
+from pooler.errors import ConnectError, PeerProtocolError, SessionLost, TlsError
+from pooler.ftp.dialogue import Dialogue, Event, Farewell, Final, Preliminary
+from pooler.ftp.profile import Profile
+from pooler.ftp.proxy import connect_through
+from pooler.ftp.replies import classify, farewell
+from pooler.ftp.state import State
+from pooler.ftp.tcp import TcpConnection
+from pooler.ftp.wire import Command, Reply
+from pooler.model.outcome import Peer
+
+_CHUNK_BYTES = 4096
+_TRANSCRIPT_LINES = 40
+_TRANSCRIPT_LINE_CHARS = 300
+
+
+class ControlConnection:
+    """One control connection, for one task at a time.
+
+    Args:
+        connection: connected; owned by this object from now on.
+        profile: limits, charset and TLS.
+        context: for TLS; None where the profile wants none.
+    """
+
+    def __init__(
+        self, connection: TcpConnection, profile: Profile, context: ssl.SSLContext | None = None
+    ) -> None:
+        self._connection = connection
+        self._profile = profile
+        self._context = context
+        self._dialogue = Dialogue(double_iac=profile.double_iac)
+        self._events: deque[Event] = deque()
+        self._buffer = memoryview(bytearray(_CHUNK_BYTES))
+        self._transcript: deque[str] = deque(maxlen=_TRANSCRIPT_LINES)
+        self._last_reply: Reply | None = None
+        # What a proxy has connected to, it alone knows.
+        host, port = (profile.host, profile.port) if profile.proxy else connection.address[:2]
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @classmethod
+    async def open(cls, profile: Profile, context: ssl.SSLContext | None) -> "ControlConnection":
+        """Connect, through the proxy if there is one, with implicit TLS shake hands, and read the greeting.
+
+        Raises:
+            ConnectError: nobody answers, or not in time, or not an FTP server.
+            TlsError: the handshake failed.
+            TooManySessions: the greeting says so.
+
+        Cancellation: nothing is left open.
+        """
+        where = f"{profile.host}:{profile.port}"
+        proxy = profile.proxy
+        host, port = (profile.host, profile.port) if proxy is None else (proxy.host, proxy.port)
+        if proxy is not None:
+            where += f" through {proxy}"
+        try:
+            with trio.fail_after(profile.connect_s):
+                connection = await TcpConnection.open(host, port, source=profile.bind_address)
+                try:
+                    if proxy is not None:
+                        await connect_through(connection, proxy, profile.host, profile.port)
+                    control = cls(connection, profile, context)
+                    await control._greet()
+                except BaseException:
+                    connection.reset()
+                    raise
+        except trio.TooSlowError:
+            raise ConnectError(f"{where}: no greeting within {profile.connect_s:g} s") from None
+        except (OSError, UnicodeError, SessionLost, PeerProtocolError) as error:
+            raise ConnectError(f"{where}: {error}") from error
+        return control
+
+    async def _greet(self) -> None:
+        if self._profile.tls == "implicit":
+            await self._shake_hands()
+        reply = await self._next_final()
+        if reply.refused:
+            raise classify(reply, None)
+
+    def __repr__(self) -> str:
+        return f"<ControlConnection {self._address} {self._dialogue.state.name}>"
+
+    @property
+    def peer(self) -> Peer:
+        """Whom we are connected to."""
+        tcp = self._connection
+        certificate = tcp.certificate
+        return Peer(self._address, tcp.tls_version, certificate.sha256 if certificate else None)
+
+    @property
+    def connection(self) -> TcpConnection:
+        """The connection, for opening others beside it."""
+        return self._connection
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """The TLS context that data connections share; None without TLS."""
+        return self._context
+
+    @property
+    def usable(self) -> bool:
+        """Whether a command may be sent now: open, nothing owed, nothing doubtful."""
+        return self.alive and self._dialogue.idle and not self._events and not self._dialogue.suspect
+
+    @property
+    def alive(self) -> bool:
+        """Whether neither side has ended it, as far as we know."""
+        return not self._connection.closed and self._dialogue.state is not State.CLOSED
+
+    @property
+    def last_reply(self) -> Reply | None:
+        """The newest reply."""
+        return self._last_reply
+
+    @property
+    def transcript(self) -> tuple[str, ...]:
+        """The last lines of the dialogue, oldest first, without secrets."""
+        return tuple(self._transcript)
+
+    async def exchange(self, command: Command) -> Reply:
+        """Send a command and wait for its final reply, whatever it says.
+
+        Raises:
+            LocalProtocolError: the command is out of turn; nothing was sent.
+            SessionLost: the connection ended, or no reply came within ``exchange_s``.
+            PeerProtocolError: what came has no place here.
+
+        Cancellation: the connection is reset.
+        """
+        await self.send(command)
+        return await self.final()
+
+    async def send(self, command: Command) -> None:
+        """Send a command; then call `first` or `final`. Raises and cancellation: as `exchange`."""
+        data = self._dialogue.send(command)
+        self._note(f"> {command.shown(self._profile.charset)}")
+        with self._exchange(f"sending {command.verb}"):
+            await self._connection.send_all(memoryview(data))
+
+    async def first(self) -> Preliminary | Final:
+        """Wait for the first reply to what was sent. Raises and cancellation: as `exchange`."""
+        with self._exchange("a reply"):
+            return await self._next()
+
+    async def final(self, *, within_s: float | None = None) -> Reply:
+        """Wait for the final reply to what was sent.
+
+        Args:
+            within_s: limit, in seconds; None for the profile's ``exchange_s``.
+
+        Raises and cancellation: as `exchange`.
+        """
+        with self._exchange("the final reply", within_s=within_s):
+            return await self._next_final()
+
+    def look(self) -> None:
+        """Look, without waiting, whether the server has said or done something since the last exchange.
+
+        Raises:
+            SessionLost: it closed the connection, or said something that nobody had asked for.
+            TooManySessions: it said that it is full.
+        """
+        if self.usable:
+            try:
+                count = self._connection.receive_now(self._buffer)
+                if count is not None:
+                    self._take(count)
+            except PeerProtocolError as error:
+                self.kill()
+                raise SessionLost(f"on an idle session: {error}") from error
+            except OSError as error:
+                self.kill()
+                raise SessionLost(f"the session broke while idle: {error}") from error
+            except BaseException:
+                self.kill()
+                raise
+        if not self.usable:
+            self.kill()
+            raise SessionLost("the session has ended")
+
+    async def start_tls(self) -> None:
+        """Put TLS on, after 234 to AUTH. What came in plain text behind the 234 is gone (RFC 4217 §15.1).
+
+        Raises:
+            TlsError: the handshake failed, or took longer than ``connect_s``.
+
+        Cancellation: the connection is reset.
+        """
+        try:
+            with trio.fail_after(self._profile.connect_s):
+                await self._shake_hands()
+        except trio.TooSlowError:
+            self.kill()
+            raise TlsError(f"no TLS handshake within {self._profile.connect_s:g} s") from None
+        except BaseException:
+            self.kill()
+            raise
+        self._dialogue.transport_changed()
+
+    async def _shake_hands(self) -> None:
+        if self._context is None:
+            raise RuntimeError("a profile with TLS needs a context")
+        try:
+            self._connection.wrap_tls(self._context, self._profile.server_name)
+            await self._connection.finish_tls()
+        except OSError as error:
+            raise TlsError(f"TLS handshake with {self._address}: {error}") from error
+
+    def kill(self) -> None:
+        """Reset the connection at once. May be called again, and by another task."""
+        self._dialogue.close()
+        self._events.clear()
+        self._connection.reset()
+
+    async def aclose(self) -> None:
+        """Say QUIT if it is our turn, wait for the answer within ``close_s`` in all, and close.
+
+        Cancellation: does not shorten it; ``close_s`` does. The connection is closed in any case.
+        """
+        if self.usable:
+            with trio.move_on_after(self._profile.close_s, shield=True):
+                with suppress(SessionLost, PeerProtocolError):  # it was to end anyway
+                    await self.exchange(Command("QUIT"))
+        self._dialogue.close()
+        self._connection.close()
+        await trio.lowlevel.checkpoint()
+
+    @contextmanager
+    def _exchange(self, doing: str, *, within_s: float | None = None) -> Iterator[None]:
+        """Give an exchange its deadline, and turn what goes wrong in it into our errors."""
+        limit_s = self._profile.exchange_s if within_s is None else within_s
+        try:
+            with trio.fail_after(limit_s):
+                yield
+        except trio.TooSlowError:
+            self.kill()
+            raise SessionLost(f"{doing}: nothing within {limit_s:g} s") from None
+        except (OSError, trio.ClosedResourceError) as error:
+            self.kill()
+            raise SessionLost(f"{doing}: {error}") from error
+        except BaseException:
+            self.kill()
+            raise
+
+    async def _next_final(self) -> Reply:
+        while True:
+            event = await self._next()
+            if isinstance(event, Final):
+                return event.reply
+
+    async def _next(self) -> Preliminary | Final:
+        while not self._events:
+            doubt_s = self._profile.doubt_s if self._dialogue.in_doubt else float("inf")
+            with trio.move_on_after(doubt_s) as waiting:
+                self._take(await self._connection.receive_into(self._buffer))
+            if waiting.cancelled_caught:
+                self._keep(self._dialogue.settle())
+        event = self._events.popleft()
+        if isinstance(event, Farewell):
+            raise farewell(event.reply)
+        return event
+
+    def _take(self, count: int) -> None:
+        if not count:
+            self._note("< (end of the connection)")
+            raise SessionLost("the server closed the control connection")
+        self._keep(self._dialogue.receive(self._buffer[:count]))
+        if self._events and isinstance(self._events[0], Farewell):
+            raise farewell(self._events[0].reply)
+
+    def _keep(self, events: list[Event]) -> None:
+        for event in events:
+            self._last_reply = event.reply
+            self._note(f"< {event.reply.code} {event.reply.text(self._profile.charset)}")
+        self._events.extend(events)
+
+    def _note(self, line: str) -> None:
+        self._transcript.append(line[:_TRANSCRIPT_LINE_CHARS])

@@ -1,0 +1,79 @@
+"""What sessions find out about their server, kept for the next ones. Pure.
+
+What the server says of itself (`features`) is a hint; what was found here by trying counts more. Nothing of
+it is kept beyond the connector: a server that was mended is believed again after a restart.
+
+Neighbours: `connector` owns it, whatever speaks to the server asks it and adds to it.
+"""
+
+import enum
+
+from pooler.ftp.features import Features
+from pooler.ftp.folders import KnownFolders
+from pooler.ftp.times import TimeSetting
+
+
+class Ability(enum.StrEnum):
+    """Something that a server can do or not, which only a try tells for sure."""
+
+    EPSV = "epsv"
+    EPRT = "eprt"
+    MLST = "mlst"
+    MLSD = "mlsd"
+    SIZE = "size"
+    MDTM = "mdtm"
+    MFMT = "mfmt"
+    REST = "rest"
+    HASH = "hash"
+    RENAME_OVER = "rename_over"
+    TLS_RESUMPTION = "tls_resumption"
+    UTF8 = "utf8"
+
+
+class Learnt:
+    """What sessions on one remote have found out, for the ones after them.
+
+    Attributes:
+        features: what it says of itself; None before it was asked.
+        folders: folders that exist.
+        active_turn: how many ports of the range for active mode were tried so far, in turn.
+        time_setting: the way to set a file's time that has worked; None for none so far.
+        time_settings_refused: the ways that it does not know.
+        checksums_refused: commands for checksums that it lists and does not do; with HASH and the algorithm.
+    """
+
+    def __init__(self) -> None:
+        self.features: Features | None = None
+        self.folders = KnownFolders()
+        self.active_turn = 0
+        self.time_setting: TimeSetting | None = None
+        self.time_settings_refused: set[TimeSetting] = set()
+        self.checksums_refused: set[tuple[str, str | None]] = set()
+        self._abilities: dict[Ability, bool] = {}
+
+    def __repr__(self) -> str:
+        return f"<Learnt {self.snapshot()}>"
+
+    @property
+    def listed(self) -> Features:
+        """What the server says of itself; nothing, before it was asked."""
+        return self.features or Features()
+
+    def works(self, ability: Ability) -> bool | None:
+        """Whether it was found to work; None where that was not tried."""
+        return self._abilities.get(ability)
+
+    def found(self, ability: Ability, *, works: bool) -> None:
+        """Remember what a try has shown. The newest counts."""
+        self._abilities[ability] = works
+
+    def snapshot(self) -> dict[str, object]:
+        """Give all of it for the operator: plain values, and no later change shows in them."""
+        listed = self.listed
+        return {
+            "server": " ".join([listed.family.value, ".".join(map(str, listed.version))]).strip(),
+            "features": sorted(listed.listed) if listed.answered else None,
+            **{ability.value: self.works(ability) for ability in Ability},
+            "time_setting": self.time_setting.value if self.time_setting else None,
+            "known_folders": len(self.folders),
+        }

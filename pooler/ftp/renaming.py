@@ -1,0 +1,89 @@
+"""Renaming and removing files, over what is there (RFC 959 §4.1.3).
+
+Whether RNTO may go over a file is the server's choice. Where it may not, the old file is removed first, which
+leaves a moment without any.
+
+Neighbours: `attributes` tells whether a file is there.
+"""
+
+from pooler.errors import ErrorCode, ReplyError
+from pooler.ftp.attributes import Attributes
+from pooler.ftp.commands import Commands
+from pooler.ftp.learnt import Ability
+from pooler.ftp.replies import is_vague
+from pooler.ftp.wire import Command
+
+_MAY_EXIST = frozenset({521, 550, 553})
+_OTHER_REASONS = frozenset({ErrorCode.DISK_FULL, ErrorCode.CONNECTION_ERROR})
+_NAME_NOT_ALLOWED = 553
+
+
+class Renaming:
+    """Renames and removes, on one session.
+
+    Args:
+        commands: of the session.
+        attributes: of the same.
+    """
+
+    def __init__(self, commands: Commands, attributes: Attributes) -> None:
+        self._commands = commands
+        self._attributes = attributes
+        self._learnt = commands.learnt
+
+    def __repr__(self) -> str:
+        return f"<Renaming over={self._learnt.works(Ability.RENAME_OVER)}>"
+
+    async def rename(self, old: str, new: str, *, replace: bool) -> None:
+        """Rename a file, as `FtpSession.rename` does."""
+        there = self._commands.wire(new, creating=True)
+        Command("RNTO", there)  # what cannot be sent is refused before anything is
+        if not replace and await self._attributes.is_there(there):
+            shown = Command("RNTO", there).shown(self._commands.profile.charset)
+            raise ReplyError(_NAME_NOT_ALLOWED, "exists", shown, code=ErrorCode.DESTINATION_EXISTS)
+        source = await self._commands.seek(old, self._begin)
+        try:
+            await self._end(source, there)
+        except ReplyError as error:
+            if not (replace and await self._is_in_the_way(there, error) and await self._delete(there)):
+                raise
+        else:
+            return
+        await self._end(await self._begin(source), there)
+        self._learnt.found(Ability.RENAME_OVER, works=False)
+
+    async def _begin(self, old: bytes) -> bytes:
+        await self._commands.require(await self._commands.about("RNFR", old))
+        return old
+
+    async def _end(self, old: bytes, new: bytes) -> None:
+        """Say RNTO, behind RNFR with nothing between: another folder can only be named by the whole path."""
+        await self._commands.require(Command("RNTO", self._commands.beside(old, new)))
+
+    async def _is_in_the_way(self, new: bytes, error: ReplyError) -> bool:
+        """Whether RNTO was refused because of the file that is there already."""
+        if error.reply_code not in _MAY_EXIST or error.code in _OTHER_REASONS:
+            return False
+        return (
+            error.code is ErrorCode.DESTINATION_EXISTS
+            or self._learnt.works(Ability.RENAME_OVER) is False
+            or await self._attributes.is_there(new) is True
+        )
+
+    async def _delete(self, where: bytes) -> bool:
+        reply = await self._commands.exchange(await self._commands.about("DELE", where))
+        return not reply.refused
+
+    async def remove(self, path: str) -> None:
+        """Remove a file, as `FtpSession.remove` does."""
+        where, created = self._commands.wire(path), self._commands.wire(path, creating=True)
+        for candidate in dict.fromkeys([where, created]):
+            try:
+                await self._commands.require(await self._commands.about("DELE", candidate))
+            except ReplyError as error:
+                if error.code is not ErrorCode.FILE_NOT_FOUND:
+                    raise
+                if is_vague(error) and await self._attributes.is_there(candidate) is not False:
+                    raise
+            else:
+                return

@@ -1,0 +1,371 @@
+"""An FTP session: what `pooler.transfer.session.Session` asks for, said in commands and replies.
+
+One command at a time. Round trips with a warm session: EPSV, connect, RETR for a download; EPSV, connect,
+STOR and its end for an upload. There is no look at a folder, and none is made before a STOR was refused.
+
+This module says who may use the session, when it is over, and when a file is whole. What it takes for that it
+has from its neighbours: `transfers` begins and ends a transfer, `attributes` and `sums` ask about files,
+`browsing` lists folders, `renaming` renames and removes, `folders` makes parents, `commands` knows how a path
+is said. `control` and `data` are its two kinds of connection, `connector` logs in and makes it.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import TypeVar
+
+from pooler.errors import (
+    DataConnectionError,
+    ErrorCode,
+    LocalProtocolError,
+    RemoteError,
+    ReplyError,
+    SessionLost,
+)
+from pooler.ftp.attributes import Attributes, require_zone
+from pooler.ftp.browsing import Browsing
+from pooler.ftp.commands import Commands
+from pooler.ftp.control import ControlConnection
+from pooler.ftp.data import DataConnection
+from pooler.ftp.folders import make_folder, parent_of
+from pooler.ftp.learnt import Learnt
+from pooler.ftp.profile import Profile
+from pooler.ftp.renaming import Renaming
+from pooler.ftp.replies import is_vague
+from pooler.ftp.sums import Sums
+from pooler.ftp.tcp import Certificate
+from pooler.ftp.transfers import Transfer, Transfers
+from pooler.ftp.wire import Command
+from pooler.model.outcome import Peer
+from pooler.transfer.session import Entry, Stat
+
+T = TypeVar("T")
+
+_NO_FOLDER = frozenset({451, 550, 553})
+
+
+class FtpSession:
+    """A logged-in session, for one task at a time; see `pooler.transfer.session.Session`.
+
+    Args:
+        control: logged in, TYPE I set; owned by this object from now on.
+        profile: how the server is to be spoken to.
+        learnt: shared by the sessions on this remote.
+    """
+
+    def __init__(self, control: ControlConnection, profile: Profile, learnt: Learnt) -> None:
+        self._control = control
+        self._profile = profile
+        self._learnt = learnt
+        self._peer = control.peer
+        self._certificate = control.connection.certificate
+        self._in_use = False
+        self._commands = Commands(control, profile, learnt)
+        self._transfers = Transfers(self._commands)
+        self._attributes = Attributes(self._commands)
+        self._renaming = Renaming(self._commands, self._attributes)
+        self._browsing = Browsing(self._commands, self._transfers)
+        self._sums = Sums(self._commands)
+        self._asked_size: tuple[str, int] | None = None
+        """The file whose size was asked for last, and the answer: it tells a whole download without a 226."""
+
+    def __repr__(self) -> str:
+        return f"<FtpSession {self._peer.address} {'usable' if self.usable else 'ended'}>"
+
+    @property
+    def usable(self) -> bool:
+        """Whether the session may be given another command."""
+        return not self._in_use and self._control.usable
+
+    @property
+    def peer(self) -> Peer:
+        """Whom we are connected to."""
+        return self._peer
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The server's certificate, checked or not, with its fingerprint and the end of its time."""
+        return self._certificate
+
+    @property
+    def last_reply(self) -> str | None:
+        """The newest reply of the server, code and text."""
+        reply = self._control.last_reply
+        return f"{reply.code} {reply.text(self._profile.charset)}" if reply else None
+
+    @property
+    def transcript(self) -> tuple[str, ...]:
+        """The last lines of the dialogue, oldest first, passwords masked."""
+        return self._control.transcript
+
+    @property
+    def learnt(self) -> dict[str, object]:
+        """What is known of the server, by all sessions of the connector: plain values, for the operator."""
+        return self._learnt.snapshot()
+
+    @asynccontextmanager
+    async def retrieving(self, path: str, *, offset: int = 0) -> AsyncIterator[DataConnection]:
+        """Open the file at ``path`` for reading, from byte ``offset`` on; the body reads to the end.
+
+        A transfer is whole when the data has ended and the final reply is there. Where that reply never
+        comes, because something between forgot the quiet control connection, a download that ends at just the
+        size that `size` or `stat` was told before is whole too; the session is dead then.
+
+        Raises:
+            ReplyError: the server refuses, at the beginning or at the end, or cannot begin at an offset; the
+                session survives.
+            DataConnectionError: the data connection failed or stalled, or its end cannot be trusted.
+            SessionLost: the control connection did.
+            TlsError: the data connection's handshake failed.
+            LocalProtocolError: the path has a line end in it, or the body left before the end.
+
+        Cancellation: data and control connection are reset.
+        """
+        with self._using() as asked:
+            transfer = await self._begin_retrieve(path, offset)
+            data = transfer.data
+            async with self._transfers.resetting(transfer):
+                yield data
+                if not data.ended:
+                    raise LocalProtocolError(f"{transfer.command}: left before the end of the file")
+            data.close()
+            end = offset + data.received_bytes
+            try:
+                await self._transfers.finish(transfer)
+            except SessionLost:
+                if asked != (path, end):
+                    raise
+                return
+            if not data.ended_in_order and await self._commands.seek(path, self._attributes.size) != end:
+                raise DataConnectionError(f"{transfer.command}: no close_notify, and not its size")
+
+    @asynccontextmanager
+    async def storing(self, path: str, *, offset: int = 0) -> AsyncIterator[DataConnection]:
+        """Open a file at ``path`` for writing, emptying what was there and making its parents where missing.
+
+        With an ``offset`` what is there is kept up to that byte, and written over from it on (REST, STOR).
+
+        Leaving the block normally ends the data in order and waits for the final reply. Where none comes the
+        error is `SessionLost` and the end is unknown: ask for the size on a new session.
+
+        Raises:
+            ReplyError: the server refuses, at the beginning or at the end (``DISK_FULL`` for 452 and 552),
+                also where our sending broke and its reply says why; the session survives.
+            DataConnectionError: the data connection failed or stalled.
+            SessionLost: the control connection did.
+            TlsError: the data connection's handshake failed.
+            LocalProtocolError: the path has a line end in it.
+
+        Cancellation: the data connection is reset, so that the server cannot take the part for the whole; the
+        control connection too.
+        """
+        with self._using():
+            transfer = await self._begin_store(path, offset)
+            async with self._transfers.resetting(transfer):
+                yield transfer.data
+                await transfer.data.end_sending()
+                # Data that nobody read, TLS tickets say, would turn a close before this reply into a reset.
+                await self._transfers.finish(transfer)
+            transfer.data.close()
+            self._learnt.folders.add(parent_of(path))
+
+    @asynccontextmanager
+    async def listing(self, path: str) -> AsyncIterator[AsyncIterator[Entry]]:
+        """Open a listing of the folder at ``path``: MLSD where that works, else LIST.
+
+        Entries come as the server sends them, as many as there are; no more than one chunk of them is held.
+        Leaving the block before the end of the listing ends the session.
+
+        Raises:
+            ReplyError: with ``FILE_NOT_FOUND`` where there is no such folder; the session survives.
+            PeerProtocolError: what came is no listing. Another try may go by LIST.
+            DataConnectionError: the data connection failed or stalled.
+            SessionLost: the control connection did.
+
+        Cancellation: data and control connection are reset.
+        """
+        with self._using():
+            async with self._browsing.listing(path) as listing:
+                yield listing
+
+    async def size(self, path: str) -> int | None:
+        """Ask for the size of a file in bytes (RFC 3659 §4).
+
+        Returns:
+            The size, or None where this server cannot tell sizes at all, or none that can be compared.
+
+        Raises:
+            ReplyError: with ``FILE_NOT_FOUND`` where there is no such file; the session survives.
+            SessionLost: the control connection failed.
+        """
+        with self._using():
+            size_bytes = await self._commands.seek(path, self._attributes.size)
+        self._asked_size = (path, size_bytes) if size_bytes is not None else None
+        return size_bytes
+
+    async def stat(self, path: str) -> Stat:
+        """Ask for the size and time of a file: MLST where that works, else SIZE and MDTM (RFC 3659).
+
+        Raises:
+            ReplyError: with ``FILE_NOT_FOUND`` where there is no such file; the session survives.
+            SessionLost: the control connection failed.
+        """
+        with self._using():
+            stat = await self._commands.seek(path, self._attributes.stat)
+        self._asked_size = (path, stat.size_bytes) if stat.size_bytes is not None else None
+        return stat
+
+    async def set_modified(self, path: str, moment: datetime) -> bool:
+        """Set a file's time: by MFMT, by MDTM where that is known to set one, by SITE UTIME.
+
+        Args:
+            path: of the file.
+            moment: with a zone; to the second.
+
+        Returns:
+            Whether it was set; False where this server cannot.
+
+        Raises:
+            ReplyError: the server can and refuses; the session survives.
+            SessionLost: the control connection failed.
+            LocalProtocolError: the time has no zone.
+        """
+        require_zone(moment)
+        with self._using():
+            return await self._commands.seek(path, lambda at: self._attributes.set_modified(at, moment))
+
+    async def checksum(self, path: str, algorithms: Sequence[str]) -> tuple[str, str] | None:
+        """Have the server compute a checksum of a whole file, within ``checksum_s``.
+
+        Args:
+            path: of the file.
+            algorithms: ``sha512``, ``sha256``, ``sha1``, ``md5``, ``crc32``, in the order in which they are
+                liked; other names are passed over.
+
+        Returns:
+            The algorithm's name and the sum in hexadecimal small letters; None where this server lists none
+            of them, or says what cannot be read.
+
+        Raises:
+            ReplyError: the file cannot be read, or not now; the session survives.
+            SessionLost: the control connection failed, or it took too long.
+        """
+        with self._using():
+            return await self._commands.seek(path, lambda at: self._sums.ask(at, algorithms))
+
+    async def rename(self, old: str, new: str, *, replace: bool = True) -> None:
+        """Rename a file (RNFR, RNTO).
+
+        Args:
+            old: the file.
+            new: its new path; its folder is made where it is missing.
+            replace: True: over a file that is there. Where the server refuses that, the file is removed, and
+                for a moment, or if the second try fails for good, there is none. False: never, as far as the
+                server tells what is there; nothing keeps another client from being faster.
+
+        Raises:
+            ReplyError: the server refuses (``DESTINATION_EXISTS``); the session survives.
+            SessionLost: the control connection failed. Whether the file was renamed is then unknown.
+        """
+        with self._using():
+            await self._with_parent(new, lambda: self._renaming.rename(old, new, replace=replace))
+
+    async def remove(self, path: str) -> None:
+        """Remove a file; no error where there is none.
+
+        Raises:
+            ReplyError: the server refuses, and the file may well be there; the session survives.
+            SessionLost: the control connection failed.
+        """
+        with self._using():
+            await self._renaming.remove(path)
+
+    async def keep_alive(self) -> None:
+        """Exchange a NOOP.
+
+        Raises:
+            SessionLost: the control connection failed.
+        """
+        with self._using():
+            await self._commands.exchange(Command("NOOP"))  # a server without it may say 500
+
+    async def aclose(self) -> None:
+        """Say QUIT within ``close_s`` and close. Never raises an error of the network's."""
+        if self._in_use:
+            self._control.kill()
+        await self._control.aclose()
+
+    @contextmanager
+    def _using(self) -> Iterator[tuple[str, int] | None]:
+        """Hold the session for one task, and end it where it cannot be used again.
+
+        Gives the file whose size was asked for last, and the answer.
+        """
+        if self._in_use:
+            raise LocalProtocolError("the session is in use by another task")
+        self._control.look()
+        self._in_use = True
+        try:
+            yield self._asked_size
+        except RemoteError as error:
+            if not error.session_survives:
+                self._control.kill()
+            raise
+        except BaseException:
+            self._control.kill()
+            raise
+        finally:
+            self._in_use = False
+            self._asked_size = None
+            if not self._control.usable:
+                self._control.kill()
+
+    async def _begin_retrieve(self, path: str, offset: int) -> Transfer:
+        """Begin a RETR; a refusal that says nothing is made out to be a missing file or a missing right."""
+
+        async def begin(where: bytes) -> Transfer:
+            command = await self._commands.about("RETR", where)
+            try:
+                return await self._transfers.begin(command, offset=offset)
+            except ReplyError as error:
+                if not (is_vague(error) and await self._attributes.is_there(where)):
+                    raise
+                code = ErrorCode.PERMISSION_DENIED
+                raise ReplyError(error.reply_code, error.text, error.command, code=code) from None
+
+        return await self._commands.seek(path, begin)
+
+    async def _begin_store(self, path: str, offset: int) -> Transfer:
+        """Begin a STOR, in a folder that may have to be made."""
+        return await self._with_parent(path, lambda: self._store(path, offset))
+
+    async def _with_parent(self, path: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what makes a file; where it may be refused for want of a folder, make that and do it again."""
+        # Looked at before: another session may make the folder while we are being refused.
+        was_known = parent_of(path) in self._learnt.folders
+        try:
+            return await work()
+        except ReplyError as error:
+            missing = error.code is ErrorCode.FILE_NOT_FOUND
+            unclear = error.code is ErrorCode.PERMISSION_DENIED and is_vague(error)
+            of_the_old_name = error.command.startswith("RNFR")
+            if error.reply_code not in _NO_FOLDER or not (missing or unclear) or of_the_old_name:
+                raise
+            if not await self._make_parent(path, was_known=was_known):
+                raise
+        return await work()
+
+    async def _store(self, path: str, offset: int) -> Transfer:
+        command = await self._commands.about("STOR", self._commands.wire(path, creating=True))
+        for line in self._profile.before_store:
+            await self._commands.require(self._profile.command(line))
+        return await self._transfers.begin(command, offset=offset)
+
+    async def _make_parent(self, path: str, *, was_known: bool) -> bool:
+        """Make a file's folder; tell whether that changes anything for what was refused."""
+        folder, known = parent_of(path), self._learnt.folders
+        if folder == "/":
+            return False
+        known.forget(folder)
+        made = await make_folder(folder, known, self._commands.say_folder, self._profile.charset)
+        return made or not was_known

@@ -1,0 +1,268 @@
+"""Transfers on one session: a data connection, the command that uses it, and its end.
+
+RFC 959 §3, RFC 2428, RFC 3659 §5, RFC 4217 §7.
+
+One command at a time: EPSV, connect, RETR; or we listen, and the server connects. What failed on the data
+connection is explained by the server where it says why.
+
+Neighbours: `commands` sends, `data` moves the bytes, `active` listens; `session` and `browsing` have files
+and listings moved.
+"""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from pooler.errors import (
+    DataConnectionError,
+    LocalProtocolError,
+    PeerProtocolError,
+    RemoteError,
+    ReplyError,
+    SessionLost,
+    TlsError,
+)
+from pooler.ftp.active import Listener
+from pooler.ftp.commands import ABOUT_THE_ARGUMENT, UNKNOWN_COMMAND, Commands
+from pooler.ftp.data import DataConnection
+from pooler.ftp.dialogue import Final
+from pooler.ftp.learnt import Ability
+from pooler.ftp.passive import PassiveAddress, parse_epsv, parse_pasv
+from pooler.ftp.replies import classify
+from pooler.ftp.wire import Command, Reply
+
+_NETWORK_PROTOCOL_UNSUPPORTED = 522  # RFC 2428 §2, in reply to EPSV and EPRT
+_NOT_IMPLEMENTED = 502
+_NO_WAY = UNKNOWN_COMMAND | {_NETWORK_PROTOCOL_UNSUPPORTED}
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A transfer that the server has agreed to.
+
+    Attributes:
+        command: RETR, STOR, MLSD or LIST.
+        data: its data connection.
+        final: its final reply where that was the first one too; None while it is owed.
+    """
+
+    command: Command
+    data: DataConnection
+    final: Reply | None
+
+
+class Transfers:
+    """Begins and ends the transfers of one session.
+
+    Args:
+        commands: of the session.
+    """
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._control = commands.control
+        self._profile = commands.profile
+        self._learnt = commands.learnt
+        self._restarted = False
+        """Whether the server may still hold an offset that it was told for an earlier transfer."""
+
+    def __repr__(self) -> str:
+        return f"<Transfers {'passive' if self._profile.passive else 'active'}>"
+
+    async def begin(self, command: Command, *, offset: int = 0) -> Transfer:
+        """Begin a transfer: let the server listen, connect, ask, shake hands; or listen, and ask.
+
+        Args:
+            command: what moves the data.
+            offset: where to begin in the file, in bytes (REST).
+
+        Raises:
+            ReplyError: the server refuses, the offset or the command; the session survives.
+            DataConnectionError: the data connection failed.
+            TlsError: its handshake did.
+            LocalProtocolError: an offset where line ends are translated, which no two count alike.
+
+        Cancellation: no data connection is left open.
+        """
+        self._require_restart(offset)
+        if not self._profile.passive:
+            return await self._begin_active(command, offset)
+        address = await self._passive()
+        data = await DataConnection.open(self._control.connection, address, self._profile)
+        try:
+            await self._restart(command, offset)
+            return await self._agree(command, data)
+        except BaseException:
+            data.reset()
+            raise
+
+    def _require_restart(self, offset: int) -> None:
+        if not offset:
+            return
+        if offset < 0 or self._profile.transfer_type == "ascii":
+            raise LocalProtocolError(f"no transfer can begin at byte {offset} of a file like this")
+        if self._learnt.works(Ability.REST) is False:
+            raise ReplyError(_NOT_IMPLEMENTED, "was refused before", f"REST {offset}")
+
+    async def _restart(self, command: Command, offset: int) -> None:
+        """Tell the offset, right before the command; and 0 where an earlier one may be left over.
+
+        A server ought to forget it with the next command, whatever that is; some keep it until a transfer has
+        ended well.
+        """
+        if not (offset or (self._restarted and command.verb in {"RETR", "STOR"})):
+            return
+        restart = Command("REST", str(offset).encode("ascii"))
+        reply = await self._commands.exchange(restart)
+        if reply.refused and offset:
+            if reply.code in UNKNOWN_COMMAND and reply.code != ABOUT_THE_ARGUMENT:
+                self._learnt.found(Ability.REST, works=False)
+            self._commands.check(restart, reply)
+        self._restarted = bool(offset)
+        if offset:
+            self._learnt.found(Ability.REST, works=True)
+
+    async def _passive(self) -> PassiveAddress:
+        """Let the server listen: EPSV, else PASV."""
+        charset = self._profile.charset
+        if not (self._profile.disable_epsv or self._learnt.works(Ability.EPSV) is False):
+            command = Command("EPSV")
+            reply = await self._commands.exchange(command)
+            if not reply.refused:
+                self._learnt.found(Ability.EPSV, works=True)
+                return parse_epsv(reply.text(charset))
+            if reply.code not in _NO_WAY:
+                raise classify(reply, command, charset=charset)
+            self._learnt.found(Ability.EPSV, works=False)
+        reply = await self._commands.require(Command("PASV"))
+        address = parse_pasv(reply.text(charset))
+        return address if self._profile.trust_pasv_address else PassiveAddress(None, address.port)
+
+    async def _begin_active(self, command: Command, offset: int) -> Transfer:
+        with Listener.open(self._control.connection, self._profile, self._learnt) as listener:
+            await self._offer(listener)
+            await self._restart(command, offset)
+            await self._control.send(command)
+            event = await self._control.first()
+            self._commands.check(command, event.reply)
+            final = event.reply if isinstance(event, Final) else None
+            try:
+                data = await listener.accept()
+            except DataConnectionError as error:
+                raise await self._said_why(command, final, error, within_s=self._profile.close_s) from error
+        transfer = Transfer(command, data, final)
+        try:
+            context = self._control.context
+            if context is not None:
+                data.wrap_tls(context, self._resumable())
+                await self._shake_hands(transfer)
+        except BaseException:
+            data.reset()
+            raise
+        return transfer
+
+    async def _offer(self, listener: Listener) -> None:
+        """Tell the server where we listen: EPRT, else PORT.
+
+        Raises:
+            DataConnectionError: it will not connect. That is no word on the file, though it may be a 550.
+        """
+        refused = self._profile.disable_epsv or self._learnt.works(Ability.EPRT) is False
+        for command in listener.commands(eprt_refused=refused):
+            reply = await self._commands.exchange(command)
+            if command.verb == "EPRT" and (not reply.refused or reply.code in _NO_WAY):
+                self._learnt.found(Ability.EPRT, works=not reply.refused)
+            if not reply.refused:
+                return
+            if reply.code in _NO_WAY:
+                continue
+            error = classify(reply, command, charset=self._profile.charset)
+            if not isinstance(error, ReplyError):
+                raise error
+            break
+        failure = DataConnectionError(f"active mode refused: {command}: {reply}")
+        failure.session_survives = True
+        raise failure
+
+    def _resumable(self) -> ssl.SSLSession | None:
+        """What the data connection is to resume: the newest ticket."""
+        return self._control.connection.tls_session if self._profile.resume_tls else None
+
+    async def _agree(self, command: Command, data: DataConnection) -> Transfer:
+        context = self._control.context
+        if context is not None:
+            data.wrap_tls(context, self._resumable())
+        await self._control.send(command)
+        failure: TlsError | DataConnectionError | None = None
+        if context is not None:
+            try:
+                data.begin_tls()
+            except (TlsError, DataConnectionError) as error:
+                failure = error  # the server may have refused the command already: its reply comes first
+        event = await self._control.first()
+        self._commands.check(command, event.reply)
+        transfer = Transfer(command, data, event.reply if isinstance(event, Final) else None)
+        if context is not None:
+            await self._shake_hands(transfer, failure)
+        return transfer
+
+    async def _shake_hands(
+        self, transfer: Transfer, failure: TlsError | DataConnectionError | None = None
+    ) -> None:
+        """End the handshake that has begun, or has failed already; a failure is explained by the server."""
+        try:
+            if failure is not None:
+                raise failure
+            await transfer.data.finish_tls()
+        except (TlsError, DataConnectionError) as error:
+            transfer.data.reset()
+            raise await self._said_why(
+                transfer.command, transfer.final, error, within_s=self._profile.close_s
+            ) from error
+        if self._profile.resume_tls:
+            self._learnt.found(Ability.TLS_RESUMPTION, works=bool(transfer.data.tls_resumed))
+
+    async def finish(self, transfer: Transfer) -> None:
+        """Wait for the final reply, which says whether the transfer went well.
+
+        Raises:
+            ReplyError: it did not.
+            SessionLost: no reply came.
+        """
+        limit_s = self._profile.final_s
+        self._commands.check(transfer.command, transfer.final or await self._control.final(within_s=limit_s))
+
+    @asynccontextmanager
+    async def resetting(self, transfer: Transfer) -> AsyncIterator[None]:
+        """Reset the data connection where the block fails, and say why in the server's words.
+
+        Raises:
+            ReplyError: what the server said, where the data connection broke.
+        """
+        data = transfer.data
+        try:
+            yield
+        except DataConnectionError as error:
+            data.reset()
+            if error is data.failure:
+                limit_s = self._profile.close_s if data.stalled else self._profile.final_s
+                raise await self._said_why(
+                    transfer.command, transfer.final, error, within_s=limit_s
+                ) from error
+            raise
+        except BaseException:
+            data.reset()
+            raise
+
+    async def _said_why(
+        self, command: Command, final: Reply | None, error: RemoteError, *, within_s: float | None
+    ) -> RemoteError:
+        """Give the server's reason for a data connection that broke, or the error as it is (curl#6016)."""
+        if final is not None:
+            return error
+        try:
+            reply = await self._control.final(within_s=within_s)
+        except (SessionLost, PeerProtocolError):
+            return error
+        return classify(reply, command, charset=self._profile.charset) if reply.refused else error

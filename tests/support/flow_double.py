@@ -1,0 +1,425 @@
+"""A fake server with its sessions, and a flow around it that runs in virtual time.
+
+The server does by itself what a good one does, and by the hooks what a test says instead. Disk calls are
+made in the loop and not in threads, so that the clock of a test may jump.
+"""
+
+import itertools
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple
+
+import trio
+
+from pooler.config.remotes import Connections, FtpRemote, LocalFolder
+from pooler.errors import ErrorCode, ReplyError, SessionLost, TooManySessions
+from pooler.flow.breaker import Breaker, Thresholds
+from pooler.flow.endings import Endings
+from pooler.flow.finisher import Finisher
+from pooler.flow.fleet import Fleet
+from pooler.flow.limit import Budget, SessionLimit
+from pooler.flow.order import DestinationOrder
+from pooler.flow.remote import Remote, RemotePolicy
+from pooler.flow.retry import Backoff
+from pooler.flow.work import Landed, Work
+from pooler.flow.worker import Tools
+from pooler.model.job import Delivery, Endpoint, Job, Options, Origin, Record
+from pooler.model.outcome import Ended, Outcome, Peer
+from pooler.ops.metrics import Metrics
+from pooler.storage.root import LocalRoot
+from pooler.transfer.session import Entry, Stat
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+CONTENT = b"what stands in every file"
+
+
+class InlineRoot(LocalRoot):
+    """A root whose disk calls happen in the loop."""
+
+    async def run(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        await trio.lowlevel.checkpoint()
+        return function(*args)
+
+
+async def nothing(*_args: Any) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+@dataclass(eq=False)
+class FakeServer:
+    """A server, and the connector to it.
+
+    Attributes:
+        room: sessions that it lets in.
+        connect_s: how long a connect takes.
+        transfer_s: how long a transfer takes.
+        refuse_s: how long it takes to say that there is no room.
+        on_connect: called at each connect, with its number from 1; may raise.
+        on_transfer: called in each transfer, with the path; may raise or wait.
+        on_remove: called for each removal, with the path; may raise or wait.
+        stored: what was uploaded, by path.
+        removed: paths that were removed.
+        connects: times at which connects began.
+        open: sessions that are open.
+        most: the most sessions that were open or opening at once.
+        opened: sessions that were ever open.
+        transfers: paths, in the order in which their transfers began.
+        kept_alive: times at which a session was kept alive.
+        killed_busy: sessions closed in the middle of a transfer.
+    """
+
+    room: int = 1000
+    connect_s: float = 0.1
+    transfer_s: float = 1.0
+    refuse_s: float = 0.01
+    on_connect: Callable[[int], Awaitable[None]] = nothing
+    on_transfer: Callable[[str], Awaitable[None]] = nothing
+    on_remove: Callable[[str], Awaitable[None]] = nothing
+    stored: dict[str, bytes] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    connects: list[float] = field(default_factory=list)
+    open: set["FakeSession"] = field(default_factory=set)
+    opening: int = 0
+    most: int = 0
+    opened: int = 0
+    transfers: list[str] = field(default_factory=list)
+    kept_alive: list[float] = field(default_factory=list)
+    killed_busy: int = 0
+
+    async def connect(self) -> "FakeSession":
+        self.connects.append(trio.current_time())
+        if len(self.open) + self.opening >= self.room:
+            await trio.sleep(self.refuse_s)
+            raise TooManySessions("421 too many")
+        self.opening += 1
+        self.most = max(self.most, len(self.open) + self.opening)
+        try:
+            await self.on_connect(len(self.connects))
+            await trio.sleep(self.connect_s)
+        finally:
+            self.opening -= 1
+        self.opened += 1
+        return FakeSession(self)
+
+
+class FakeSession:
+    """A session on a fake server."""
+
+    def __init__(self, server: FakeServer) -> None:
+        self._server = server
+        self._busy = False
+        self.peer = Peer("192.0.2.1:21")
+        self.last_reply: str | None = "230 hello"
+        server.open.add(self)
+
+    @property
+    def usable(self) -> bool:
+        return self in self._server.open
+
+    def kill(self) -> None:
+        """End it, as the server's end would."""
+        self._server.open.discard(self)
+
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        if not self.usable:
+            raise SessionLost("closed")
+        assert not self._busy, "two tasks use one session"
+        self._busy = True
+        try:
+            yield
+        except Exception as error:
+            if not getattr(error, "session_survives", False):
+                self.kill()
+            raise
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            self._busy = False
+
+    @asynccontextmanager
+    async def retrieving(self, path: str, *, offset: int = 0) -> AsyncIterator["FakeStream"]:
+        assert offset == 0, "nothing is resumed here"
+        with self._exchange():
+            await self._transfer(path)
+            yield FakeStream(bytearray(CONTENT))
+            self.last_reply = "226 done"
+
+    @asynccontextmanager
+    async def storing(self, path: str, *, offset: int = 0) -> AsyncIterator["FakeStream"]:
+        assert offset == 0, "nothing is resumed here"
+        with self._exchange():
+            stream = FakeStream(bytearray())
+            yield stream
+            # A part is there even where the end is bad.
+            self._server.stored[path] = b"part"
+            await self._transfer(path)
+            self._server.stored[path] = bytes(stream.content)
+            self.last_reply = "226 done"
+
+    async def _transfer(self, path: str) -> None:
+        self._server.transfers.append(path)
+        try:
+            await self._server.on_transfer(path)
+            await trio.sleep(self._server.transfer_s)
+        except trio.Cancelled:
+            self._server.killed_busy += 1
+            raise
+
+    async def size(self, path: str) -> int | None:
+        with self._exchange():
+            await trio.lowlevel.checkpoint()
+            if path.endswith("missing"):
+                raise ReplyError(550, "no such file", "SIZE", code=ErrorCode.FILE_NOT_FOUND)
+            return len(self._server.stored.get(path, CONTENT))
+
+    async def stat(self, path: str) -> Stat:
+        return Stat(await self.size(path), None, 0.0)
+
+    async def set_modified(self, path: str, moment: datetime) -> bool:  # noqa: ARG002 - as the flow calls it
+        with self._exchange():
+            await trio.lowlevel.checkpoint()
+            return False
+
+    async def checksum(self, path: str, algorithms: Sequence[str]) -> tuple[str, str] | None:  # noqa: ARG002
+        with self._exchange():
+            await trio.lowlevel.checkpoint()
+            return None
+
+    def listing(self, path: str) -> AbstractAsyncContextManager[AsyncIterator[Entry]]:
+        raise AssertionError(f"nobody lists {path} here")
+
+    async def rename(self, old: str, new: str, *, replace: bool = True) -> None:
+        with self._exchange():
+            assert replace or new not in self._server.stored
+            await trio.lowlevel.checkpoint()
+            self._server.stored[new] = self._server.stored.pop(old)
+
+    async def remove(self, path: str) -> None:
+        with self._exchange():
+            await self._server.on_remove(path)
+            self._server.stored.pop(path, None)
+            self._server.removed.append(path)
+
+    async def keep_alive(self) -> None:
+        with self._exchange():
+            await trio.lowlevel.checkpoint()
+            self._server.kept_alive.append(trio.current_time())
+
+    async def aclose(self) -> None:
+        if self._busy:
+            self._server.killed_busy += 1
+        self.kill()
+        await trio.lowlevel.checkpoint()
+
+
+@dataclass
+class FakeStream:
+    """The bytes of one file."""
+
+    content: bytearray
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        await trio.lowlevel.checkpoint()
+        count = min(len(buffer), len(self.content))
+        buffer[:count] = self.content[:count]
+        del self.content[:count]
+        return count
+
+    async def send_all(self, data: memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        self.content += data
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a flow is set up; every field has a value that stays out of the way."""
+
+    limit: int = 4
+    total: int = 100
+    idle_s: float = 300.0
+    keepalive_s: float = 1e6
+    attempt_s: float = 1e6
+    attempts: int = 3
+    deadline_s: float = 1e5
+    backoff: Backoff = Backoff(1.0, 30.0)  # noqa: RUF009 - frozen
+    thresholds: Thresholds = Thresholds(failures=3, successes=2, timeout_s=60.0, probes=1)  # noqa: RUF009 - frozen
+    prewarm: int = 0
+    prewarm_s: float = math.inf
+    give_up: bool = False
+    lane_room: int = 1000
+
+
+class Flow:
+    """A fleet on fake servers, with one local root.
+
+    Args:
+        folder: the local root.
+        shape: how it is set up.
+        servers: by the name of their remote.
+
+    Attributes:
+        ended: what was answered, in order.
+        ended_at: when, by task_id.
+        lost: task_ids that are no longer ours.
+        dropped: task_ids that were dropped.
+    """
+
+    def __init__(self, folder: Path, shape: Shape = Shape(), **servers: FakeServer) -> None:
+        self.servers = servers
+        self.ended: list[Ended] = []
+        self.ended_at: dict[str, float] = {}
+        self.lost: set[str] = set()
+        self.dropped: list[str] = []
+        self.metrics = Metrics("0", list(servers))
+        self.order = DestinationOrder()
+        self.to_answers, self._answers = trio.open_memory_channel[Ended](0)
+        self.endings = Endings(self.to_answers, self.order, self.metrics)
+        self.root = InlineRoot("local", folder)
+        self.to_landed, self.landed = trio.open_memory_channel[Landed](64)
+        self.budget = Budget(shape.total)
+        self.remotes: dict[str, Remote] = {}
+        tools = Tools(
+            roots={"local": self.root},
+            incarnation="cafe",
+            serials=itertools.count(1),
+            attempt_s=shape.attempt_s,
+            resume_above_bytes=8 * 1024 * 1024,
+            keepalive_s=shape.keepalive_s,
+            wants=lambda delivery: delivery.job.task_id not in self.lost,
+            land=self.to_landed.send,
+            end=self.endings.end,
+            drop=self._drop,
+        )
+        for name, server in servers.items():
+            self.remotes[name] = Remote(
+                name,
+                server,
+                policy=RemotePolicy(
+                    shape.backoff, shape.idle_s, shape.prewarm, shape.prewarm_s, shape.give_up
+                ),
+                limit=SessionLimit(shape.limit),
+                breaker=Breaker(shape.thresholds),
+                budget=self.budget,
+                others=lambda: list(self.remotes.values()),
+                lane_room=shape.lane_room,
+                tools=tools,
+                metrics=self.metrics,
+            )
+        self.fleet = Fleet(
+            Connections(
+                *(FtpRemote(name, "ftp.example.com", "user", lambda: "password") for name in servers),
+                LocalFolder("local", folder),
+            ),
+            self.remotes,
+            self.endings,
+            self.order,
+            attempts=shape.attempts,
+            deadline_s=shape.deadline_s,
+        )
+        self._count = 0
+
+    def _drop(self, work: Work) -> None:
+        self.dropped.append(work.delivery.job.task_id)
+        self.endings.dropped(work)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[trio.Nursery]:
+        """Run it; ended by the end of the block, as a drain would, or by cancelling the nursery given."""
+        async with trio.open_nursery() as collecting:
+            collecting.start_soon(self._collect)
+            with self.to_answers:
+                async with trio.open_nursery() as finishing:
+                    finisher = Finisher(self.root, "never", self.endings, self.fleet.failed)
+                    finishing.start_soon(finisher.run, self.landed)
+                    with self.to_landed:
+                        async with trio.open_nursery() as driving:
+                            await driving.start(self.fleet.run)
+                            yield driving
+                            self.fleet.close()
+
+    async def _collect(self) -> None:
+        async for ended in self._answers:
+            self.ended.append(ended)
+            self.ended_at[ended.delivery.job.task_id] = trio.current_time()
+
+    def delivery(self, job: Job) -> Delivery:
+        """Make a delivery of a job, with an origin of its own."""
+        self._count += 1
+        return Delivery(job, Record(Origin("ftp-tasks", 0, self._count), None, b"{}"), trio.current_time())
+
+    async def give(self, *jobs: Job) -> None:
+        """Hand jobs to the fleet, as its intake would get them."""
+        send, receive = trio.open_memory_channel[Delivery](len(jobs))
+        with send:
+            for job in jobs:
+                send.send_nowait(self.delivery(job))
+        await self.fleet.intake(receive)
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """Tell how jobs ended, by task_id; each once."""
+        found = {ended.delivery.job.task_id: ended.outcome for ended in self.ended}
+        assert len(found) == len(self.ended), "a job was answered twice"
+        return found
+
+    def codes(self) -> dict[str, str]:
+        """Tell the codes of failures, ``ok`` for the others, by task_id."""
+        return {
+            task_id: "ok" if outcome.failure is None else outcome.failure.code.value
+            for task_id, outcome in self.outcomes().items()
+        }
+
+    def assert_closed(self) -> None:
+        """Assert that nothing is left of it: no session, nobody in the budget."""
+        for server in self.servers.values():
+            assert not server.open
+            assert not server.opening
+        assert self.budget.used == 0
+        for remote in self.remotes.values():
+            assert remote.sessions == 0
+
+
+def download(name: str, remote: str = "far", **options: Any) -> Job:
+    """Make a job that fetches ``/name``."""
+    return Job(name, Endpoint(remote, f"/{name}"), Endpoint("local", f"/{name}"), Options(**options))
+
+
+def upload(name: str, remote: str = "far", *, to: str | None = None, **options: Any) -> Job:
+    """Make a job that sends ``/source``."""
+    return Job(name, Endpoint("local", "/source"), Endpoint(remote, f"/{to or name}"), Options(**options))
+
+
+def downloads(count: int, remote: str = "far", **options: Any) -> list[Job]:
+    """Make jobs that fetch files of their own."""
+    return [download(f"{remote}-{number}", remote, **options) for number in range(count)]
+
+
+def failing(errors: Mapping[int, Exception]) -> Callable[..., Awaitable[None]]:
+    """Make a hook that raises at the calls named, counted from 1."""
+    count = 0
+
+    async def hook(*_args: Any) -> None:
+        nonlocal count
+        count += 1
+        await trio.lowlevel.checkpoint()
+        if count in errors:
+            raise errors[count]
+
+    return hook
+
+
+def always(error: Callable[[], Exception]) -> Callable[..., Awaitable[None]]:
+    """Make a hook that raises each time."""
+
+    async def hook(*_args: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        raise error()
+
+    return hook

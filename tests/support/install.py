@@ -1,0 +1,210 @@
+"""Fetches the foreign programs that tests run: ``python -m tests.support.install servers|broker|browser``.
+
+The three FTP servers conflict as packages and would start as services, so they are only unpacked, into a
+cache folder that Git ignores: ``.cache`` in the checkout, or where ``POOLER_TEST_CACHE`` points. What they
+need of the system (libraries, Java, Maven, a browser) comes from its package manager, which takes root.
+Everything here may be run again: what is there already is left alone. What fails, fails loudly.
+"""
+
+import argparse
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ACCOUNT = "poolertest"
+PASSWORD = "pooler-secret"
+PASSWORD_HASH = (
+    # Few rounds: a login in a test must not cost more than one on a busy real server.
+    "$6$rounds=1000$pooler$751basxZal9Dj.A4CF8tMuRnkQtkYIGPI"
+    "/tjVkf6gCtEtJMobEN2PBN3Z9vWJH.9dkuCY4Lolslwrib9XWOHE."
+)
+PAM_SERVICE = "pooler-test-ftp"
+_PAM_FILE = Path("/etc/pam.d") / PAM_SERVICE
+_PAM_RULES = """\
+# For the vsftpd that the tests of ftp-pooler start; safe to remove.
+auth required pam_unix.so nodelay
+account required pam_unix.so
+session required pam_permit.so
+"""
+
+SERVER_PACKAGES: Mapping[str, Sequence[str]] = {
+    "vsftpd": ["vsftpd"],
+    "proftpd": ["proftpd-core", "proftpd-mod-crypto"],
+    "pure-ftpd": ["pure-ftpd", "pure-ftpd-common"],
+}
+SERVER_LIBRARIES = [
+    "libacl1",
+    "libcap2",
+    "libcrypt1",
+    "libhiredis0.14",
+    "libmemcached11",
+    "libmemcachedutil2",
+    "libpam-modules",
+    "libpcre2-posix3",
+    "libsodium23",
+    "libssl3",
+    "libwrap0",
+]
+_SERVER_PROGRAMS = {"vsftpd": "vsftpd", "proftpd": "proftpd", "pure-ftpd": "pure-ftpd"}
+
+
+class MissingProgramError(Exception):
+    """A program that a test needs is not there; the message names what to install and how."""
+
+
+def cache() -> Path:
+    """Return the folder that keeps what was fetched."""
+    return Path(os.environ.get("POOLER_TEST_CACHE") or ROOT / ".cache").absolute()
+
+
+def server_program(kind: str) -> Path:
+    """Return the unpacked program of an FTP server.
+
+    Raises:
+        MissingProgramError: it was not fetched yet.
+    """
+    program = cache() / "servers" / kind / "usr" / "sbin" / _SERVER_PROGRAMS[kind]
+    if not program.exists():
+        raise MissingProgramError(
+            f"{kind} is missing at {program}: run `python -m tests.support.install servers`, which unpacks"
+            f" the Debian packages {' '.join(SERVER_PACKAGES[kind])} there"
+        )
+    return program
+
+
+def server_account() -> pwd.struct_passwd:
+    """Return the local account under which the servers serve.
+
+    Raises:
+        MissingProgramError: it was not made yet.
+    """
+    try:
+        return pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        raise MissingProgramError(
+            f"the local user {ACCOUNT} is missing: run `python -m tests.support.install servers` as root"
+        ) from None
+
+
+def broker_jars() -> Path:
+    """Return the folder with the jars of Apache Kafka.
+
+    Raises:
+        MissingProgramError: they, or Java itself, are missing.
+    """
+    jars = cache() / "kafka"
+    if not jars.is_dir():
+        raise MissingProgramError(
+            f"Apache Kafka is missing at {jars}: run `python -m tests.support.install broker`, which gets it"
+            " from Maven Central with the Debian package maven"
+        )
+    if shutil.which("java") is None:
+        raise MissingProgramError("java is missing: install the Debian package openjdk-17-jre-headless")
+    return jars
+
+
+def install_servers() -> None:
+    """Unpack the FTP servers, install their libraries, and make the account under which they serve."""
+    _apt_install([name for name in SERVER_LIBRARIES if not _installed(name)])
+    for kind, packages in SERVER_PACKAGES.items():
+        target = cache() / "servers" / kind
+        if target.is_dir():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{kind}-") as name:
+            work = Path(name)
+            _apt("-o", "APT::Sandbox::User=root", "download", *packages, cwd=work)
+            for package in sorted(work.glob("*.deb")):
+                _run("dpkg", "-x", str(package), str(work / "unpacked"))
+            (work / "unpacked").rename(target)
+    if not _PAM_FILE.exists():
+        _PAM_FILE.write_text(_PAM_RULES)
+    try:
+        pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        # No shell: the password is known to all, and opens nothing but these FTP servers.
+        shell = "/usr/sbin/nologin"
+        _run(
+            *("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/", "--shell", shell),
+            *("--comment", "FTP tests of ftp-pooler", "--password", PASSWORD_HASH, ACCOUNT),
+        )
+
+
+def install_broker() -> None:
+    """Get Apache Kafka from Maven Central, and Java, Maven and kcat from the system's packages."""
+    needed = {"java": "openjdk-17-jre-headless", "mvn": "maven", "kcat": "kcat"}
+    _apt_install([package for program, package in needed.items() if shutil.which(program) is None])
+    jars = cache() / "kafka"
+    if jars.is_dir():
+        return
+    jars.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=jars.parent, prefix=".kafka-") as name:
+        output = Path(name) / "jars"
+        _run(
+            *("mvn", "-q", "-B", "-f", str(ROOT / "tests" / "support" / "kafka" / "pom.xml")),
+            *("dependency:copy-dependencies", f"-DoutputDirectory={output}"),
+        )
+        output.rename(jars)
+
+
+def install_browser() -> None:
+    """Install the browser that looks at the page of the service."""
+    if shutil.which("chromium") is None:
+        _apt_install(["chromium"])
+
+
+INSTALLERS: Mapping[str, Callable[[], None]] = {
+    "servers": install_servers,
+    "broker": install_broker,
+    "browser": install_browser,
+}
+
+
+def _installed(package: str) -> bool:
+    answer = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${db:Status-Status}", package],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return answer.stdout == "installed"
+
+
+def _apt_install(packages: Sequence[str]) -> None:
+    if packages:
+        _apt("-y", "install", "--no-install-recommends", *packages)
+
+
+def _apt(*arguments: str, cwd: Path | None = None) -> None:
+    command = ("apt-get", "-q", "-o", "Acquire::Retries=3", *arguments)
+    try:
+        _run(*command, cwd=cwd)
+    except subprocess.CalledProcessError:
+        # The machine's lists may be missing, or name packages that have been replaced since.
+        _run("apt-get", "-q", "-o", "Acquire::Retries=3", "update")
+        _run(*command, cwd=cwd)
+
+
+def _run(*argv: str, cwd: Path | None = None) -> None:
+    sys.stderr.write(f"+ {' '.join(argv)}\n")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(argv, check=True, cwd=cwd, env=environment)
+
+
+def main() -> None:
+    """Install what the command line names."""
+    parser = argparse.ArgumentParser(description="Fetch the programs that tests run against.")
+    parser.add_argument("what", nargs="+", choices=sorted(INSTALLERS))
+    for what in parser.parse_args().what:
+        INSTALLERS[what]()
+
+
+if __name__ == "__main__":
+    main()
