@@ -1,0 +1,176 @@
+"""From a local folder to a server: a temporary name there, checked, then renamed."""
+
+from contextlib import suppress
+from dataclasses import replace
+
+from pooler.errors import ErrorCode, LocalFileError, PoolerError, ReplyError, TransferMismatch
+from pooler.model.job import Checksum, Overwrite, Verify
+from pooler.storage.root import SourceFile
+from pooler.transfer import mover
+from pooler.transfer.after import moved_already
+from pooler.transfer.attempt import Attempt, Transferred
+from pooler.transfer.checksum import add_file
+from pooler.transfer.memory import Stage, Unfinished
+from pooler.transfer.overwrite import time_of
+from pooler.transfer.resolve import Start, abandon, take_up
+from pooler.transfer.settle import settle_existing
+from pooler.transfer.verify import checksum_of, expect, is_servers_own, new_hasher
+
+
+async def upload(attempt: Attempt) -> Transferred:
+    """Copy a local file to a server.
+
+    Args:
+        attempt: with a plan that is an upload.
+
+    Returns:
+        What was copied and checked; the file has its own name on the server.
+
+    Raises:
+        PoolerError: what went wrong. A part that could not be removed is in the attempt's memory: the next
+            attempt looks at it first.
+
+    Cancellation: as for an error; the session is dead.
+    """
+    try:
+        source = await attempt.root.run(attempt.root.open_source, attempt.plan.local_parts)
+    except LocalFileError as error:
+        moved = await moved_already(attempt) if error.code is ErrorCode.FILE_NOT_FOUND else None
+        if moved is None:
+            raise
+        return moved
+    try:
+        # In place, what stands under the name after a first attempt is ours.
+        is_first = attempt.memory.unfinished is None
+        start = await take_up(attempt, source)
+        if start is None and (is_first or not attempt.plan.options.in_place):
+            kept = await _look(attempt, source)
+            if kept is not None:
+                return kept
+        return await _tidy(attempt, source, start)
+    finally:
+        source.close()
+
+
+async def _look(attempt: Attempt, source: SourceFile) -> Transferred | None:
+    """Look whether the destination exists, where that matters; None where the file is to be sent."""
+    if attempt.plan.options.overwrite is Overwrite.ALWAYS:
+        return None
+    try:
+        present = await attempt.session.stat(attempt.plan.remote_path)
+    except ReplyError as error:
+        if error.code is ErrorCode.FILE_NOT_FOUND:
+            return None
+        raise
+    return await settle_existing(attempt, source, present)
+
+
+async def _tidy(attempt: Attempt, source: SourceFile, start: Start | None) -> Transferred:
+    """Send, and remove the part after an error, where the session still can."""
+    try:
+        return await _send(attempt, source, start)
+    except PoolerError as error:
+        failure = error
+    left = attempt.memory.unfinished
+    if left is not None:
+        if isinstance(failure, TransferMismatch):
+            left = attempt.memory.unfinished = replace(left, stage=Stage.SPOILED)
+        # In place it bears the file's own name, and nobody removes what stood there before.
+        if attempt.session.usable and left.left_behind is not None:
+            with suppress(PoolerError):  # it is still remembered, and must not hide what went wrong before it
+                await abandon(attempt, left)
+        refused = isinstance(failure, ReplyError) and left.stage is Stage.SENDING and attempt.session.usable
+        if refused and start is not None and start.offset:
+            # No byte has left: this server begins at the beginning only.
+            return await _tidy(attempt, source, None)
+    raise failure
+
+
+async def _send(attempt: Attempt, source: SourceFile, start: Start | None) -> Transferred:
+    left = attempt.memory.unfinished
+    if start is None or left is None:
+        left = _begin(attempt, source)
+    size, checksum = source.opened_as.size_bytes, left.checksum
+    if start is None or not start.is_sent:
+        size, checksum = await _send_bytes(attempt, source, left, 0 if start is None else start.offset)
+    verified = await _verify(attempt, source, left.path, size, checksum)
+    mtime_kept = await _keep_time(attempt, source, left.path)
+    if left.path != attempt.plan.remote_path:
+        _note(attempt, Stage.RENAMING)
+        may_replace = attempt.plan.options.overwrite is not Overwrite.NEVER
+        await attempt.session.rename(left.path, attempt.plan.remote_path, replace=may_replace)
+    attempt.memory.unfinished = None
+    return Transferred(
+        size,
+        verified,
+        source_checked="time",
+        checksum=None if checksum is None else str(checksum),
+        mtime_kept=mtime_kept,
+        resumed_from=None if start is None or start.is_sent else start.offset,
+        source=source.opened_as,
+    )
+
+
+def _begin(attempt: Attempt, source: SourceFile) -> Unfinished:
+    """Remember, before the first byte, what there will be to tidy up."""
+    path, left_behind = attempt.plan.remote_path, None
+    if not attempt.plan.options.in_place:
+        path = f"{path.rpartition('/')[0]}/{attempt.temporary}"
+        left_behind = attempt.left_behind
+    begun = attempt.memory.unfinished = Unfinished(path, source.opened_as, left_behind)
+    return begun
+
+
+def _note(attempt: Attempt, stage: Stage, checksum: Checksum | None = None) -> None:
+    left = attempt.memory.unfinished
+    if left is not None:
+        attempt.memory.unfinished = replace(left, stage=stage, checksum=checksum or left.checksum)
+
+
+async def _send_bytes(
+    attempt: Attempt, source: SourceFile, left: Unfinished, offset: int
+) -> tuple[int, Checksum | None]:
+    """Send the file from ``offset`` on; tell its size, and the whole's checksum where one is asked for."""
+    hasher = new_hasher(attempt)
+    if hasher is not None and offset:
+        path, buffer = source.path, attempt.buffer
+        await attempt.root.run(add_file, hasher, source.descriptor, path, buffer, offset)
+    source.seek(offset)
+    async with attempt.session.storing(left.path, offset=offset) as stream:
+        size = offset + await mover.send(
+            source, stream, attempt.root, attempt.buffer, attempt.moved, hasher=hasher
+        )
+        # What the server makes of it may never be told: its last reply can be lost.
+        checksum = checksum_of(attempt, hasher)
+        _note(attempt, Stage.SENT, checksum)
+    after = await attempt.root.run(source.state)
+    if after != source.opened_as or size != after.size_bytes:
+        was = source.opened_as.size_bytes
+        raise TransferMismatch(
+            ErrorCode.SOURCE_CHANGED, f"{source.path}: changed while it was read ({size} bytes of {was})"
+        )
+    return size, checksum
+
+
+async def _verify(
+    attempt: Attempt, source: SourceFile, path: str, size: int, checksum: Checksum | None
+) -> str:
+    """Compare what was sent with what the job expects, and with what the server says it has."""
+    expect(attempt, checksum)
+    if attempt.plan.options.verify is Verify.NONE:
+        return "none"
+    found = await attempt.session.size(path)
+    if found is not None and found != size:
+        raise TransferMismatch(ErrorCode.SIZE_MISMATCH, f"{size} bytes were sent, the server has {found}")
+    if await is_servers_own(attempt, path, source.descriptor, checksum):
+        return "checksum"
+    return "none" if found is None else "size"
+
+
+async def _keep_time(attempt: Attempt, source: SourceFile, path: str) -> bool | None:
+    if not attempt.plan.options.preserve_mtime:
+        return None
+    try:
+        return await attempt.session.set_modified(path, time_of(source.opened_as))
+    except ReplyError:
+        return False
