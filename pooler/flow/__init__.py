@@ -1,0 +1,1 @@
+"""From delivery to outcome: intake, remotes with their lanes and workers, retries, the finisher."""

@@ -1,0 +1,104 @@
+"""The one door through which every job leaves the flow, whoever ended it."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from pooler.flow.order import DestinationOrder
+from pooler.flow.work import Work
+from pooler.model.job import Delivery, Direction, Job
+from pooler.model.outcome import Ended, Outcome, Status
+from pooler.ops.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+class Endings:
+    """Counts, logs and hands on what has ended, and lets go on what waited behind it.
+
+    Args:
+        answers: where outcomes go; this is one of its clones, closed by whoever made it.
+        order: who waits behind whom.
+        metrics: where they are counted.
+    """
+
+    def __init__(
+        self, answers: trio.MemorySendChannel[Ended], order: DestinationOrder, metrics: Metrics
+    ) -> None:
+        self._answers = answers
+        self._order = order
+        self._metrics = metrics
+        self.in_flow: dict[Work, None] = {}
+        """Every job that was counted in and not out, the first one first."""
+        self.counts: Counter[tuple[str | None, Status]] = Counter()
+        """How many jobs ended in each way, by remote; None for those that never had a plan."""
+        self.bytes_transferred = 0
+        """Of all jobs that ended."""
+        self._emptied = trio.Event()
+        # Set by the fleet: where work goes whose turn has come.
+        self.go_on: Callable[[Work], None] = _nowhere
+
+    def admitted(self, work: Work) -> None:
+        """Count a job in."""
+        self.in_flow[work] = None
+
+    async def end(self, work: Work, outcome: Outcome) -> None:
+        """Hand on how a job ended.
+
+        Cancellation: either the outcome is handed on, or the job is still to be done.
+        """
+        await self._hand_on(work.delivery, work.plan.remote, work.plan.direction, outcome)
+        self.dropped(work)
+
+    async def refuse(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Hand on how a job ended that never had a plan."""
+        await self._hand_on(delivery, None, None, outcome)
+
+    def dropped(self, work: Work) -> None:
+        """Count a job out, answered or not, and let go on what waited behind it."""
+        work.memory.release()
+        del self.in_flow[work]
+        if not self.in_flow:
+            self._emptied.set()
+        following = self._order.release(work)
+        if following is not None:
+            self.go_on(following)
+
+    async def wait_empty(self) -> None:
+        """Wait until every job that was counted in is counted out."""
+        while self.in_flow:
+            self._emptied = trio.Event()
+            await self._emptied.wait()
+        await trio.lowlevel.checkpoint()
+
+    async def _hand_on(
+        self, delivery: Delivery, remote: str | None, direction: Direction | None, outcome: Outcome
+    ) -> None:
+        await self._answers.send(Ended(delivery, outcome))
+        self.counts[remote, outcome.status] += 1
+        self.bytes_transferred += outcome.bytes_transferred
+        self._metrics.job_ended(remote, direction, outcome)
+        _log(delivery.job, outcome)
+
+
+def _log(job: Job, outcome: Outcome) -> None:
+    bound = log.bind(
+        task_id=job.task_id,
+        source=str(job.source),
+        destination=str(job.destination),
+        attempts=outcome.attempts,
+        duration_ms=outcome.duration_ms,
+        queued_ms=outcome.queued_ms,
+    )
+    if outcome.failure is not None:
+        bound.warning("transfer_failed", error_code=outcome.failure.code.value, error=outcome.failure.message)
+    elif outcome.status is Status.SKIPPED:
+        bound.info("transfer_skipped", verified=outcome.verified)
+    else:
+        bound.info("transfer_completed", bytes=outcome.bytes_transferred, verified=outcome.verified)
+
+
+def _nowhere(work: Work) -> None:
+    raise AssertionError(f"no fleet to give {work.delivery.job.task_id} to")

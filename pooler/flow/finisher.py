@@ -1,0 +1,81 @@
+"""Landed files of one local root: one flush for as many as are waiting, then their names, then outcomes.
+
+There is no timer: while one batch is being flushed the next one gathers, so a busy service flushes
+large batches and an idle one answers at once.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import trio
+
+from pooler.errors import PoolerError
+from pooler.flow.endings import Endings
+from pooler.flow.work import Landed, Work
+from pooler.storage.landing import FlushPolicy, land
+from pooler.storage.root import LocalRoot
+
+_BATCH_LIMIT = 256
+
+
+class Finisher:
+    """Gives downloads of one root their names.
+
+    Args:
+        root: the root.
+        policy: how they are flushed.
+        endings: where their outcomes go.
+        failed: takes a job whose file did not get its name.
+    """
+
+    def __init__(
+        self,
+        root: LocalRoot,
+        policy: FlushPolicy,
+        endings: Endings,
+        failed: Callable[[Work, PoolerError], Awaitable[None]],
+    ) -> None:
+        self._root = root
+        self._policy = policy
+        self._endings = endings
+        self._failed = failed
+
+    async def run(self, landed: trio.MemoryReceiveChannel[Landed]) -> None:
+        """Finish what lands, until the channel ends.
+
+        Cancellation: files that have no name yet are removed; they are not answered.
+        """
+        batch: list[Landed] = []
+        with landed:
+            try:
+                async for first in landed:
+                    batch = [first, *_waiting(landed)]
+                    errors = await self._root.run(land, [item.part for item in batch], self._policy)
+                    now = trio.current_time()
+                    done, batch = batch, []
+                    for item, error in zip(done, errors, strict=True):
+                        await self._end(item, error, now)
+            finally:
+                for item in (*batch, *_waiting(landed)):
+                    item.part.discard()
+
+    async def _end(self, item: Landed, error: PoolerError | None, now: float) -> None:
+        if item.reply is not None:
+            item.reply.tell(error)
+            return
+        if error is not None:
+            await self._failed(item.work, error)
+            return
+        started = item.work.started or now
+        await self._endings.end(item.work, replace(item.outcome, duration_ms=round((now - started) * 1000)))
+
+
+def _waiting(landed: trio.MemoryReceiveChannel[Landed]) -> list[Landed]:
+    """Take what is waiting already, up to a batch."""
+    found: list[Landed] = []
+    while len(found) < _BATCH_LIMIT - 1:
+        try:
+            found.append(landed.receive_nowait())
+        except (trio.WouldBlock, trio.EndOfChannel):
+            break
+    return found

@@ -1,0 +1,155 @@
+"""The jobs of one remote that wait: for a worker, or for the time of their next attempt.
+
+It is a memory channel that the workers take from, and so first come, first served. What waits in it is looked
+over now and then, since a remote may be away, or paused, for good: then no worker comes, and somebody else
+must end the jobs whose deadline has passed, and drop those that a rebalance took from us.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from pooler.errors import PoolerError
+from pooler.flow.work import Work
+from pooler.model.job import Delivery
+from pooler.model.outcome import Outcome
+
+_LOOK_OVER_S = 5.0
+
+
+class Lane:
+    """What waits for one remote.
+
+    Args:
+        room: jobs that can wait; the bound on what is in hand makes sure that it is never full.
+        wants: whether a delivery is still ours to do.
+        end: takes the outcome of a job.
+        drop: takes a job that is no longer ours.
+    """
+
+    def __init__(
+        self,
+        room: int,
+        *,
+        wants: Callable[[Delivery], bool],
+        end: Callable[[Work, Outcome], Awaitable[None]],
+        drop: Callable[[Work], None],
+    ) -> None:
+        self._send, self._receive = trio.open_memory_channel[Work](room)
+        self._wants = wants
+        self._end = end
+        self._drop = drop
+        self._filled = trio.Event()
+        self._scope = trio.CancelScope()
+        self._later: trio.Nursery | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a worker."""
+        return self._receive.statistics().current_buffer_used
+
+    def receiver(self) -> trio.MemoryReceiveChannel[Work]:
+        """Make a worker's own end, which is the worker's to close."""
+        return self._receive.clone()
+
+    def put(self, work: Work) -> None:
+        """Let a job wait for a worker."""
+        while True:
+            try:
+                self._send.send_nowait(work)
+            except trio.WouldBlock:
+                # What is ours fits; so there are jobs here that a rebalance took from us.
+                if not self._drop_lost():
+                    raise
+            else:
+                self._filled.set()
+                return
+
+    def put_later(self, work: Work, after_s: float, arrived: Callable[[], None]) -> None:
+        """Let a job wait for the time of its next attempt, and then for a worker.
+
+        Args:
+            work: the job; as many wait so as are in hand at most.
+            after_s: how long, in seconds.
+            arrived: called once it waits for a worker.
+        """
+        if self._later is not None:
+            self._later.start_soon(self._wait, work, after_s, arrived)
+        else:
+            work.memory.release()  # the remote has ended, and the job is the next owner's
+
+    async def run(self, given_up: Callable[[], PoolerError | None]) -> None:
+        """Mind what waits, until ``close``.
+
+        Args:
+            given_up: tells why nobody is going to come for the jobs here; None while somebody may.
+
+        Cancellation: what waits here has no outcome.
+        """
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                self._later = nursery
+                try:
+                    await self._look_over(given_up)
+                finally:
+                    # Before it closes: `put_later` must not find it closed.
+                    self._later = None
+
+    def close(self) -> None:
+        """Let nothing wait any more: ``run`` ends."""
+        self._scope.cancel()
+
+    def forget(self) -> None:
+        """Take out all that waits: nobody goes on with it here, and it has no outcome."""
+        for work in self._take_out(lambda _: True):
+            work.memory.release()
+
+    async def give_up(self, error: PoolerError) -> None:
+        """End every job that waits for a worker: nobody is going to come for it."""
+        while self.waiting:
+            work = self._receive.receive_nowait()
+            await self._end(work, work.failure(error.code, str(error), retriable=error.retriable))
+
+    async def _look_over(self, given_up: Callable[[], PoolerError | None]) -> None:
+        while True:
+            while not self.waiting:
+                self._filled = trio.Event()
+                await self._filled.wait()
+            await trio.sleep(_LOOK_OVER_S)
+            for work in self._take_out(self._is_stale):
+                if self._wants(work.delivery):
+                    await self._end(work, work.expiry())
+                else:
+                    self._drop(work)
+            error = given_up()
+            if error is not None:
+                await self.give_up(error)
+
+    def _is_stale(self, work: Work) -> bool:
+        return trio.current_time() >= work.deadline or not self._wants(work.delivery)
+
+    async def _wait(self, work: Work, after_s: float, arrived: Callable[[], None]) -> None:
+        try:
+            await trio.sleep(after_s)
+        except BaseException:
+            work.memory.release()  # nobody goes on with it here
+            raise
+        self.put(work)
+        arrived()
+
+    def _drop_lost(self) -> bool:
+        lost = self._take_out(lambda work: not self._wants(work.delivery))
+        for work in lost:
+            self._drop(work)
+        return bool(lost)
+
+    def _take_out(self, is_meant: Callable[[Work], bool]) -> list[Work]:
+        """Take jobs out; the others keep their order, since no worker waits while there are any."""
+        taken = []
+        for _ in range(self.waiting):
+            work = self._receive.receive_nowait()
+            if is_meant(work):
+                taken.append(work)
+            else:
+                self._send.send_nowait(work)
+        return taken

@@ -1,0 +1,341 @@
+"""One remote: its lane, its limit, its breaker, and the workers alive in its nursery.
+
+The set of workers is the session pool. A worker is begun when the lane has work that no other will
+take, and every limit allows; `_may_begin` decides, in one place and without awaiting, and `run` acts. It
+looks again whenever something changed: `wake`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf
+
+import structlog
+import trio
+
+from pooler.errors import ErrorCode, PoolerError, Remedy, RemoteError
+from pooler.flow.breaker import Breaker
+from pooler.flow.lane import Lane
+from pooler.flow.limit import Budget, Claimant, SessionLimit
+from pooler.flow.opener import Opener
+from pooler.flow.retry import Backoff, judge
+from pooler.flow.work import Work
+from pooler.flow.worker import Tools, Worker
+from pooler.model.job import Direction
+from pooler.ops.metrics import Metrics
+from pooler.transfer.session import Connector, Session
+
+log = structlog.get_logger(__name__)
+
+_SWEEP_S = 5.0
+_LEFT_BEHIND_LIMIT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePolicy:
+    """How a remote is driven.
+
+    Attributes:
+        backoff: pauses, after failed attempts and after failed connects.
+        idle_s: how long a session may be idle, in seconds.
+        prewarm: sessions to open before there is work.
+        prewarm_s: how long after the start that may be tried, in seconds.
+        give_up: answer all waiting jobs once the breaker opens, instead of letting them wait for the
+            server until their deadline: for a person who waits at a terminal.
+    """
+
+    backoff: Backoff
+    idle_s: float
+    prewarm: int = 0
+    prewarm_s: float = inf
+    give_up: bool = False
+
+
+class Remote:
+    """A server with an account, and what is going on with it here.
+
+    Args:
+        name: its section in connections.ini.
+        connector: opens sessions on it.
+        policy: how it is driven.
+        limit: how many sessions it may have.
+        breaker: when it is left alone.
+        budget: the sessions of the whole process.
+        others: who shares that budget.
+        lane_room: jobs that can wait here; the bound on what is in hand makes sure that it is never full.
+        tools: what all workers share.
+        metrics: where retries and failed logins are counted.
+
+    Attributes:
+        paused: told to begin no job.
+        last_error: why the newest connect or attempt failed; None while none has.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connector: Connector,
+        *,
+        policy: RemotePolicy,
+        limit: SessionLimit,
+        breaker: Breaker,
+        budget: Budget,
+        others: Callable[[], Sequence[Claimant]],
+        lane_room: int,
+        tools: Tools,
+        metrics: Metrics,
+    ) -> None:
+        self.name = name
+        self.policy = policy
+        self.limit = limit
+        self.breaker = breaker
+        self.paused = False
+        self.last_error: str | None = None
+        self.idle_s = policy.idle_s
+        self._opener = Opener(
+            name, connector, limit=limit, breaker=breaker, backoff=policy.backoff, metrics=metrics
+        )
+        self._lane = Lane(lane_room, wants=tools.wants, end=tools.end, drop=tools.drop)
+        self._budget = budget
+        self._others = others
+        self._tools = tools
+        self._metrics = metrics
+        self._workers: set[Worker] = set()
+        self._to_prewarm = min(policy.prewarm, limit.ceiling)
+        self._left_behind: list[str] = []
+        self._closing = False
+        self._changed = trio.Event()
+
+    # ---- what others call -----------------------------------------------------------------------------
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions it has, those being opened included."""
+        return len(self._workers) + self._opener.opening
+
+    @property
+    def leaving(self) -> int:
+        """How many of them end after the job in hand, or are ending."""
+        return sum(worker.retiring for worker in self._workers)
+
+    @property
+    def workers(self) -> frozenset[Worker]:
+        """The workers alive now."""
+        return frozenset(self._workers)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait in the lane."""
+        return self._lane.waiting
+
+    def submit(self, work: Work) -> None:
+        """Put a job into the lane."""
+        self._lane.put(work)
+        self.wake()
+
+    def pause(self) -> None:
+        """Begin no job until ``resume``; what is running goes on."""
+        self.paused = True
+        self._dismiss_idle()
+
+    def resume(self) -> None:
+        """Take ``pause`` back."""
+        self.paused = False
+        self.wake()
+
+    def close(self) -> None:
+        """Begin no job any more; ``run`` ends once the running ones have."""
+        self._closing = True
+        self._lane.close()
+        self._opener.close()
+        self._dismiss_idle()
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again whether a worker may be begun."""
+        self._changed.set()
+
+    def give_up_one(self) -> bool:
+        """Let one session go, an idle one at once, else one after its job; False where none is to be had."""
+        for worker in sorted(self._workers, key=lambda worker: (worker.work is not None, worker.since)):
+            if not worker.retiring:
+                worker.dismiss()
+                return True
+        return False
+
+    # ---- the remote's task ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Drive the remote until ``close``.
+
+        Cancellation: every session is closed; parts left on the server are removed, if that is to be had
+        within a few seconds.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._lane.run, self._given_up)
+                prewarm_until = trio.current_time() + self.policy.prewarm_s
+                while not self._closing:
+                    self._changed = trio.Event()
+                    # One time for both questions: what comes due between two would be waited for for ever.
+                    now = trio.current_time()
+                    if now >= prewarm_until:
+                        self._to_prewarm = 0
+                    while self._may_begin(now):
+                        self._opener.opening += 1
+                        self._to_prewarm = max(0, self._to_prewarm - 1)
+                        nursery.start_soon(self._work)
+                    with trio.move_on_at(self._look_again_at(now)):
+                        await self._changed.wait()
+        finally:
+            self._lane.forget()
+            if self._left_behind:
+                with trio.move_on_after(_SWEEP_S, shield=True):
+                    await self._sweep_at_the_end()
+
+    def _may_begin(self, now: float) -> bool:
+        """Decide whether one more worker is to be begun now."""
+        may = (
+            (self.waiting > self._opener.opening or self._to_prewarm > 0)
+            and not (self.paused or self._closing)
+            and self._opener.allows(now, len(self._workers))
+        )
+        if not may:
+            # Who could not begin one must not stand in line before those who can.
+            self._budget.withdraw(self)
+            return False
+        return self._budget.take(self, self._others)
+
+    def _look_again_at(self, now: float) -> float:
+        """Tell when time alone may change what ``_may_begin`` said ``now``."""
+        return self._opener.next_change(now) if self.waiting or self._to_prewarm else inf
+
+    async def _work(self) -> None:
+        """Open a session and let a worker work on it."""
+        opening = True
+        try:
+            session = await self._opener.open(self.sessions - 1)
+            self._opener.opening -= 1
+            opening = False
+            self.wake()  # a breaker that is half open, or was, lets others begin now
+            if session is None:
+                await self._could_not_open()
+            else:
+                await self._employ(session)
+        finally:
+            self._opener.opening -= opening
+            self._budget.give_back()
+            self.wake()
+
+    async def _could_not_open(self) -> None:
+        self._to_prewarm = 0
+        self.last_error = str(self._opener.last_error)
+        error = self._given_up()
+        if error is not None:
+            await self._lane.give_up(error)
+
+    def _given_up(self) -> PoolerError | None:
+        """Tell why nobody is going to come for the jobs that wait; None while somebody may."""
+        return self._opener.unreachable() if self.policy.give_up else None
+
+    async def _employ(self, session: Session) -> None:
+        with self._lane.receiver() as lane:
+            worker = Worker(session, lane, self, self._tools)
+            # Before anything is awaited: the limit counts this session at every moment.
+            self._workers.add(worker)
+            self._budget.look_again()
+            try:
+                await self._sweep(session)
+                await worker.run()
+            finally:
+                worker.retiring = True
+                try:
+                    await session.aclose()
+                finally:
+                    self._workers.discard(worker)
+
+    # ---- what workers call ----------------------------------------------------------------------------
+
+    def may_go_on(self, worker: Worker) -> bool:
+        """Tell whether a worker should take another job."""
+        return not (self.paused or self._closing or worker.retiring)
+
+    async def failed(self, work: Work, error: PoolerError, worker: Worker | None = None) -> None:
+        """Take back a job whose attempt failed: to be tried again, or answered."""
+        now = trio.current_time()
+        work.last_error = error
+        self.last_error = str(error)
+        if error.remedy is Remedy.FEWER_SESSIONS:
+            self.limit.too_many(max(1, len(self._workers) - 1), now)
+        again = judge(
+            error,
+            attempts=work.attempts,
+            forgiven=work.forgiven,
+            allowed=work.attempts_allowed,
+            left_s=work.deadline - now,
+            backoff=self.policy.backoff,
+        )
+        if again is None:
+            overdue = error.retriable and now >= work.deadline
+            await self._tools.end(
+                work,
+                work.failure(
+                    ErrorCode.DEADLINE_EXCEEDED if overdue else error.code,
+                    work.overdue() if overdue else str(error),
+                    retriable=error.retriable,
+                    duration_s=now - (work.started or now),
+                    peer=None if worker is None else worker.session.peer,
+                    reply=None if worker is None else worker.session.last_reply,
+                ),
+            )
+            return
+        work.forgiven += not again.counts
+        self._metrics.retried(self.name, error.code)
+        log.info(
+            "transfer_retried",
+            remote=self.name,
+            task_id=work.delivery.job.task_id,
+            attempt=work.attempts,
+            error_code=error.code.value,
+            error=str(error),
+            again_in_s=again.after_s,
+        )
+        self._lane.put_later(work, again.after_s, self.wake)
+
+    def moved(self, direction: Direction, size_bytes: int) -> None:
+        """Count bytes that have passed."""
+        self._metrics.bytes_moved(self.name, direction, size_bytes)
+
+    def leave_behind(self, path: str) -> None:
+        """Remember a part of a file on the server, to be removed by the next session."""
+        if len(self._left_behind) < _LEFT_BEHIND_LIMIT:
+            self._left_behind.append(path)
+
+    # ---- leftovers ------------------------------------------------------------------------------------
+
+    async def _sweep(self, session: Session) -> None:
+        """Remove what earlier sessions had to leave behind."""
+        while self._left_behind and session.usable:
+            path = self._left_behind.pop()
+            try:
+                await session.remove(path)
+            except RemoteError as error:
+                log.warning("part_left_behind", remote=self.name, path=path, error=str(error))
+            except BaseException:
+                self._left_behind.append(path)
+                raise
+
+    async def _sweep_at_the_end(self) -> None:
+        session = await self._opener.open_to_tidy()
+        if session is None:
+            error = str(self._opener.last_error)
+            log.warning("parts_left_behind", remote=self.name, paths=self._left_behind, error=error)
+            return
+        try:
+            await self._sweep(session)
+        finally:
+            await session.aclose()
+
+    def _dismiss_idle(self) -> None:
+        for worker in self._workers:
+            if worker.work is None:
+                worker.dismiss()
