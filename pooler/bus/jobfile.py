@@ -1,0 +1,143 @@
+"""Jobs from a file and results to a stream: the same pipeline for a person who has no Kafka.
+
+A line is a record: its text the value, its number among those that are not empty the offset. What is in
+hand is bounded by a semaphore that each result gives back to, so that a file of a million jobs takes no more
+memory than one of ten thousand.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable, Iterator
+from io import FileIO
+from typing import BinaryIO
+
+import trio
+
+from pooler.bus.records import Invalid, OutRecord, Undecodable, encode_invalid, encode_outcome
+from pooler.bus.source import Answer, read
+from pooler.errors import ErrorCode
+from pooler.model.job import Delivery, Origin, Record
+from pooler.model.outcome import Ended
+
+LINE_LIMIT_BYTES = 1024 * 1024
+"""The longest line that is read: what Kafka would take as one record, by its default."""
+_CHUNK_BYTES = 64 * 1024
+
+
+def open_list(name: str) -> BinaryIO:
+    """Open a list of jobs. Blocks.
+
+    It has no buffer: a reader that waits in one holds its lock, and whoever closes it then, or ends the
+    process, would wait for a line that may never come.
+
+    Args:
+        name: a file, or ``-`` for the standard input.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    return FileIO(0, closefd=False) if name == "-" else FileIO(name)
+
+
+def lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Give the lines of a stream that are not empty, each cut off a byte behind the limit. Blocks."""
+    begun = b""
+    while chunk := stream.read(_CHUNK_BYTES):
+        *ended, rest = chunk.split(b"\n")
+        for end in ended:
+            yield from _not_empty(begun + end)
+            begun = b""
+        # A byte more for a CR, a byte more to show that it is too long.
+        begun = (begun + rest)[: LINE_LIMIT_BYTES + 2]
+    yield from _not_empty(begun)
+
+
+def _not_empty(line: bytes) -> Iterator[bytes]:
+    if line.strip():
+        yield line.rstrip(b"\r")[: LINE_LIMIT_BYTES + 1]
+
+
+class JobFile:
+    """A list of jobs, as source and sink of the flow.
+
+    Args:
+        name: what to call it; it stands where a topic's name would.
+        jobs: its lines.
+        write: takes one result line, with its line end. Blocks.
+        worker: who we are, for the results.
+        window: how many jobs may be in hand at once.
+    """
+
+    def __init__(
+        self, name: str, jobs: Iterator[bytes], write: Callable[[bytes], object], *, worker: str, window: int
+    ) -> None:
+        self._name = name
+        self._jobs = jobs
+        self._write = write
+        self._worker = worker
+        self._room = trio.Semaphore(window)
+        self._scope = trio.CancelScope()
+        self.taken = 0
+        """Jobs read so far."""
+        self.codes: Counter[tuple[str, bool]] = Counter()
+        """Failures so far, by their code and whether trying again may help."""
+
+    async def run(
+        self, deliveries: trio.MemorySendChannel[Delivery], answers: trio.MemorySendChannel[Answer]
+    ) -> None:
+        """Hand on every job of the list; ends with it, or with ``stop``."""
+        with deliveries, answers, self._scope:
+            while True:
+                await self._room.acquire()
+                line = await self._next_line()
+                if line is None:
+                    return
+                self.taken += 1
+                found = read(Record(Origin(self._name, 0, self.taken), None, line))
+                if isinstance(found, Delivery):
+                    await deliveries.send(found)
+                else:
+                    await answers.send(found)
+
+    async def _next_line(self) -> bytes | None:
+        # Abandoned, since a terminal or a pipe may keep a reader waiting for ever.
+        return await trio.to_thread.run_sync(next, self._jobs, None, abandon_on_cancel=True)
+
+    def stop(self) -> None:
+        """Take nothing new."""
+        self._scope.cancel()
+
+    def wants(self, delivery: Delivery) -> bool:  # noqa: ARG002 - as the flow calls it
+        """Tell whether a delivery is still ours to do: there is nobody else."""
+        return True
+
+    async def write(self, answers: trio.MemoryReceiveChannel[Answer]) -> None:
+        """Write a line for each answer, until ``answers`` ends."""
+        with answers:
+            async for answer in answers:
+                out = self._encode(answer)
+                await trio.to_thread.run_sync(self._write, (out.value or b"") + b"\n")
+                self._room.release()
+
+    def _encode(self, answer: Answer) -> OutRecord:
+        now = dt.datetime.now(dt.UTC)
+        if isinstance(answer, Ended):
+            failure = answer.outcome.failure
+            if failure is not None:
+                self.codes[failure.code.value, failure.retriable] += 1
+            delivery = answer.delivery
+            return encode_outcome(
+                delivery.job,
+                delivery.record,
+                answer.outcome,
+                worker=self._worker,
+                now=now,
+                limit_bytes=2 * LINE_LIMIT_BYTES,
+            )
+        self.codes[ErrorCode.INVALID_JOB.value, False] += 1
+        why, record = answer.why, answer.record
+        if isinstance(why, Undecodable):
+            # There is no topic for dead letters here: the line is answered like any other.
+            why = Invalid(str(record.origin), why.message, {})
+            record = Record(record.origin, record.key, None)
+        return encode_invalid(why, record, worker=self._worker, now=now, limit_bytes=2 * LINE_LIMIT_BYTES)

@@ -1,0 +1,121 @@
+"""The options of a record, as docs/records.md has them, and what they mean together. Pure."""
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from pooler.model.job import After, Checksum, Options, Overwrite, Record, Verify
+
+_CHECKSUM = r"^(sha256:[0-9a-fA-F]{64}|md5:[0-9a-fA-F]{32}|crc32:[0-9a-fA-F]{8})$"
+_AFTER = r"^(none|delete|move:.+)$"
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+class AskedOptions(msgspec.Struct, forbid_unknown_fields=True):
+    """The options as a record writes them."""
+
+    overwrite: bool | Literal["always", "never", "if_newer", "if_different"] = True
+    retry_count: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
+    deadline_seconds: Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400)] | None = None
+    verify: Literal["none", "size", "checksum"] | None = None
+    in_place: bool = False
+    checksum: Annotated[str, msgspec.Meta(pattern=_CHECKSUM)] | None = None
+    preserve_mtime: bool | None = None
+    resume: bool | None = None
+    after: Annotated[str, msgspec.Meta(pattern=_AFTER)] | None = None
+    delete_source: bool | None = None
+
+
+# Options that records may hold already and that this version does not know how to honour: taken where
+# they ask for nothing, refused where they ask for something.
+_ASKING_NOTHING: Mapping[str, tuple[Any, ...]] = {
+    "check": (None, False),
+    "order_key": (None,),
+    "priority": (None,),
+    "write_marker": (None, False),
+}
+
+
+def supported(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what asks for nothing that this version could not do.
+
+    Raises:
+        ValueError: something asks for it.
+    """
+    for name, nothing in _ASKING_NOTHING.items():
+        if name in options and options[name] not in nothing:
+            raise ValueError(f"Not supported by this version - at `$.options.{name}`")
+    return {name: value for name, value in options.items() if name not in _ASKING_NOTHING}
+
+
+def options_of(asked: AskedOptions, *, source_path: str, task_id: str, record: Record) -> Options:
+    """Work out what options mean.
+
+    Args:
+        asked: as the record writes them.
+        source_path: of the job's source; its name goes into where that is moved to.
+        task_id: of the job; likewise.
+        record: its time likewise, so that a job that is done twice moves to one place.
+
+    Raises:
+        ValueError: two of them contradict each other, or a template cannot be filled in.
+    """
+    overwrite = asked.overwrite
+    if isinstance(overwrite, bool):
+        overwrite = "always" if overwrite else "never"
+    after, move_to = _after(asked)
+    verify = asked.verify or ("size" if asked.checksum is None else "checksum")
+    if asked.checksum is not None and verify != "checksum":
+        raise ValueError(f"A checksum is expected, but `verify` is {verify} - at `$.options.verify`")
+    if after is not After.NONE and verify == "none":
+        raise ValueError("Nothing is done to a source whose copy is not verified - at `$.options.verify`")
+    return Options(
+        overwrite=Overwrite(overwrite),
+        retry_count=asked.retry_count,
+        deadline_seconds=asked.deadline_seconds,
+        verify=Verify(verify),
+        in_place=asked.in_place,
+        checksum=None if asked.checksum is None else Checksum(*asked.checksum.lower().split(":")),
+        preserve_mtime=bool(asked.preserve_mtime),
+        resume=bool(asked.resume),
+        after=after,
+        move_to=None if move_to is None else _filled(move_to, source_path, task_id, record),
+    )
+
+
+def _after(asked: AskedOptions) -> tuple[After, str | None]:
+    kind, _, template = (asked.after or "none").partition(":")
+    after = After(kind)
+    if asked.delete_source:
+        if asked.after not in {None, "delete"}:
+            raise ValueError(f"`delete_source` beside `after`: {asked.after} - at `$.options.delete_source`")
+        after = After.DELETE
+    return after, template if after is After.MOVE else None
+
+
+def _filled(template: str, source_path: str, task_id: str, record: Record) -> str:
+    name = source_path.rpartition("/")[2]
+    stem, dot, suffix = name.rpartition(".")
+    # A job from a list has no time of its own.
+    moment = dt.datetime.fromtimestamp(record.timestamp_ms / 1000, dt.UTC)
+    if record.timestamp_ms <= 0:
+        moment = dt.datetime.now(dt.UTC)
+    values = {
+        "name": name,
+        "stem": stem or name,
+        "suffix": dot + suffix if stem else "",
+        "date": moment.strftime("%Y-%m-%d"),
+        "time": moment.strftime("%H%M%S"),
+        "task_id": task_id.replace("/", "_"),
+    }
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            raise ValueError(f"{found[0]} is none of {', '.join(values)} - at `$.options.after`")
+        return values[found[1]]
+
+    filled = _PLACEHOLDER.sub(value, template)
+    return filled + name if filled.endswith("/") else filled

@@ -1,0 +1,406 @@
+"""The crossing to Kafka: its two pumps on doubles, and the whole of it on the embedded broker."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+import trio_asyncio
+from aiokafka import TopicPartition
+from aiokafka.errors import CommitFailedError, KafkaError, MessageSizeTooLargeError
+from aiokafka.structs import OffsetAndMetadata
+
+from pooler.bus.bridge import KafkaBridge, open_bridge
+from pooler.bus.clients import on_asyncio
+from pooler.bus.ledger import Commitment, Ledger, encode_gaps
+from pooler.bus.offsets import Offsets
+from pooler.bus.reader import ConsumerPump, Ownership
+from pooler.bus.records import OutRecord
+from pooler.bus.sink import KafkaSink
+from pooler.bus.source import Answer, KafkaSource
+from pooler.bus.submit import submit
+from pooler.bus.writer import Outgoing, ProducerPump, Publication
+from pooler.config.settings import KafkaSettings
+from pooler.demo.broker import embedded_broker
+from pooler.errors import BusError
+from pooler.model.job import Delivery, Origin
+from pooler.model.outcome import Ended, Outcome, Status
+from pooler.ops.metrics import Metrics
+
+SETTINGS = KafkaSettings(max_retries=3, base_backoff_ms=1, max_backoff_ms=1, window_records=10)
+HERE = TopicPartition("ftp-tasks", 0)
+THERE = TopicPartition("ftp-tasks", 1)
+
+
+# ---- doubles ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Message:
+    partition: int
+    offset: int
+    topic: str = "ftp-tasks"
+    key: bytes | None = None
+    value: bytes = b"{}"
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
+
+
+@dataclass
+class FakeConsumer:
+    """A consumer that has what a test gave it."""
+
+    committed: dict[TopicPartition, OffsetAndMetadata] = field(default_factory=dict)
+    mine: set[TopicPartition] = field(default_factory=set)
+    held: set[TopicPartition] = field(default_factory=set)
+    sought: dict[TopicPartition, int] = field(default_factory=dict)
+    fetched: list[dict[TopicPartition, list[Message]]] = field(default_factory=list)
+    first: int = 0
+    error: KafkaError | None = None
+    listener: Any = None
+    commits: list[dict[TopicPartition, OffsetAndMetadata]] = field(default_factory=list)
+
+    @property
+    def _coordinator(self) -> "FakeConsumer":
+        return self
+
+    async def fetch_committed_offsets(
+        self, partitions: list[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        return {place: self.committed.get(place, OffsetAndMetadata(-1, "")) for place in partitions}
+
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        await asyncio.sleep(0)
+        return dict.fromkeys(partitions, self.first)
+
+    async def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        self.commits.append(offsets)
+        self.committed.update(offsets)
+
+    async def getmany(self, **_options: int) -> dict[TopicPartition, list[Message]]:
+        await asyncio.sleep(0.001)
+        open_ones = self.mine - self.held
+        return self.fetched.pop(0) if self.fetched and open_ones else {}
+
+    def subscribe(self, _topics: list[str], *, listener: Any) -> None:
+        self.listener = listener
+
+    def assignment(self) -> set[TopicPartition]:
+        return self.mine
+
+    def highwater(self, partition: TopicPartition) -> int:
+        assert partition in self.mine, "Partition is not assigned"
+        return 100
+
+    def paused(self) -> set[TopicPartition]:
+        return self.held
+
+    def pause(self, partition: TopicPartition) -> None:
+        self.held.add(partition)
+
+    def resume(self, partition: TopicPartition) -> None:
+        self.held.discard(partition)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.sought[partition] = offset
+
+    async def rebalance(self, *mine: TopicPartition) -> None:
+        """What aiokafka does, and that it forgets what was paused."""
+        await self.listener.on_partitions_revoked(self.mine)
+        self.mine, self.held = set(mine), set()
+        await self.listener.on_partitions_assigned(self.mine)
+
+
+@dataclass
+class FakeProducer:
+    """A producer that answers as it is told: by value, an error for each try."""
+
+    sent: list[bytes] = field(default_factory=list)
+    errors: dict[bytes, list[Exception]] = field(default_factory=dict)
+    gate: asyncio.Event | None = None
+
+    async def send(self, _topic: str, value: bytes, _key: bytes, **_more: Any) -> Awaitable[None]:
+        await asyncio.sleep(0)
+        future = asyncio.get_running_loop().create_future()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.errors.get(value):
+            future.set_exception(self.errors[value].pop(0))
+        else:
+            self.sent.append(value)
+            future.set_result(None)
+        return future
+
+
+class Pumps:
+    """Both pumps on doubles."""
+
+    def __init__(self) -> None:
+        self.consumer, self.producer = FakeConsumer(), FakeProducer()
+        self.ledger, self.ownership = Ledger(), Ownership()
+        self.offsets = Offsets(self.consumer, self.ledger)
+        self.reader = ConsumerPump(self.consumer, SETTINGS, self.ledger, self.offsets, self.ownership)
+        self.writer = ProducerPump(self.producer, SETTINGS, self.offsets, self.ownership)
+
+    @asynccontextmanager
+    async def running(self, *mine: TopicPartition) -> AsyncIterator["Pumps"]:
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(on_asyncio, self.reader.run)
+                nursery.start_soon(on_asyncio, self.writer.run)
+                await self.until(lambda: self.consumer.listener is not None)
+                if mine:
+                    await on_asyncio(self.consumer.rebalance, *mine)
+                yield self
+                nursery.cancel_scope.cancel()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        while not holds():  # noqa: ASYNC110 - nobody tells
+            await trio.sleep(0.001)
+
+    async def publish(self, records: list[Outgoing], settles: int | None = None) -> bool:
+        """As the sink does, for an offset of the first partition."""
+        commitments, settle = self.offsets.behind(), lambda: None
+        if settles is not None:
+            commitments[tuple(HERE)] = self.ledger[tuple(HERE)].commitment({settles})
+            settle = partial(self.ledger.settle, Origin("ftp-tasks", 0, settles))
+        return await self.writer.publish(Publication(records, commitments, settle))
+
+
+@pytest.fixture
+async def pumps() -> AsyncIterator[Pumps]:
+    async with trio_asyncio.open_loop():
+        yield Pumps()
+
+
+def record(value: bytes, smaller: bytes | None = None) -> Outgoing:
+    made = None if smaller is None else OutRecord("result", b"k", smaller, ())
+    return Outgoing(OutRecord("result", b"k", value, ()), None if made is None else lambda: made)
+
+
+# ---- reader -------------------------------------------------------------------------------------------
+
+
+async def test_reading_begins_behind_what_is_committed_and_settled_above_it(pumps: Pumps) -> None:
+    pumps.consumer.committed[HERE] = OffsetAndMetadata(5, encode_gaps(5, {7, 8}))
+    pumps.consumer.first = 3
+    messages = [Message(0, offset) for offset in range(5, 11)]
+    pumps.consumer.fetched = [{HERE: messages}, {THERE: [Message(1, 3)]}]
+    async with pumps.running(HERE, THERE):
+        batches = [await pumps.reader.records.receive(), await pumps.reader.records.receive()]
+    assert [[record.origin.offset for record in batch] for batch in batches] == [[5, 6, 9, 10], [3]]
+    assert pumps.consumer.sought == {HERE: 5, THERE: 3}
+
+
+async def test_a_full_window_pauses_and_half_a_window_resumes(pumps: Pumps) -> None:
+    pumps.consumer.fetched = [{HERE: [Message(0, offset) for offset in range(10)]}]
+    async with pumps.running(HERE):
+        await pumps.until(lambda: pumps.consumer.held == {HERE})
+        # A rebalance forgets pauses.
+        await on_asyncio(pumps.consumer.rebalance, HERE)
+        await pumps.until(lambda: pumps.consumer.held == {HERE})
+        for offset in range(5):
+            pumps.ledger.settle(Origin("ftp-tasks", 0, offset))
+        await trio.sleep(0.05)
+        assert pumps.consumer.held == {HERE}
+        pumps.ledger.settle(Origin("ftp-tasks", 0, 5))
+        await pumps.until(lambda: pumps.consumer.held == set())
+
+
+async def test_what_stays_ours_is_not_read_twice_and_what_is_lost_is_forgotten(pumps: Pumps) -> None:
+    both = {HERE: [Message(0, 0), Message(0, 1)], THERE: [Message(1, 0)]}
+    pumps.consumer.fetched = [both]
+    async with pumps.running(HERE, THERE):
+        await pumps.reader.records.receive()
+        await on_asyncio(pumps.consumer.rebalance, HERE)
+        assert list(pumps.ledger) == [tuple(HERE)]
+        assert pumps.ledger.load.records == 2
+        assert pumps.consumer.sought[HERE] == 2
+        pumps.consumer.fetched = [both, {HERE: [Message(0, 2)]}]
+        (again,) = await pumps.reader.records.receive()
+        assert again.origin.offset == 2
+
+
+async def test_a_revocation_commits_what_is_settled_and_waits_for_what_is_written(pumps: Pumps) -> None:
+    pumps.consumer.fetched = [{HERE: [Message(0, 0), Message(0, 1)]}]
+    async with pumps.running(HERE):
+        await pumps.reader.records.receive()
+        pumps.producer.gate = asyncio.Event()
+        done: list[bool] = []
+
+        async def publish() -> None:
+            done.append(await pumps.publish([record(b"a")], settles=0))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publish)
+            await pumps.until(lambda: not pumps.ownership.idle.is_set())
+            nursery.start_soon(on_asyncio, pumps.consumer.rebalance, HERE, THERE)
+            await trio.sleep(0.05)
+            assert pumps.ownership.epoch == 1, "the partitions went while their answers were on the way"
+            pumps.producer.gate.set()
+        assert done == [True]
+        assert pumps.consumer.committed[HERE].offset == 1
+        assert pumps.ownership.epoch == 2
+
+
+async def test_offsets_that_cannot_be_fetched_end_it_loudly(pumps: Pumps) -> None:
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - it is raised by the end of a nursery
+        async with pumps.running():
+            pumps.consumer.error = KafkaError("no")
+            await on_asyncio(pumps.consumer.rebalance, HERE)
+            await trio.sleep_forever()
+    assert caught.group_contains(BusError, match="committed offsets")
+
+
+async def test_to_stop_taking_ends_the_records_and_keeps_the_partitions(pumps: Pumps) -> None:
+    async with pumps.running(HERE):
+        pumps.reader.stop_taking()
+        pumps.consumer.fetched = [{HERE: [Message(0, 0)]}]
+        with pytest.raises(trio.EndOfChannel):
+            await pumps.reader.records.receive()
+        await pumps.until(lambda: pumps.consumer.held == {HERE})
+        assert pumps.ledger.load.records == 0
+
+
+# ---- writer -------------------------------------------------------------------------------------------
+
+
+async def test_a_commit_follows_the_last_acknowledgement(pumps: Pumps) -> None:
+    pumps.consumer.fetched = [{HERE: [Message(0, 0)]}]
+    async with pumps.running(HERE):
+        await pumps.reader.records.receive()
+        pumps.producer.errors = {b"b": [KafkaError("once"), KafkaError("twice")]}
+        assert await pumps.publish([record(b"a"), record(b"b")], settles=0)
+    assert pumps.producer.sent == [b"a", b"b"]
+    assert pumps.consumer.committed[HERE] == OffsetAndMetadata(1, "")
+
+
+async def test_what_is_never_acknowledged_is_an_error_and_not_committed(pumps: Pumps) -> None:
+    async with pumps.running(HERE):
+        pumps.producer.errors = {b"b": [KafkaError("no") for _ in range(9)]}
+        with pytest.raises(BusError, match="cannot publish"):
+            await pumps.publish([record(b"b")])
+    assert pumps.consumer.commits == []
+
+
+async def test_what_is_too_large_for_the_topic_is_written_smaller(pumps: Pumps) -> None:
+    async with pumps.running(HERE):
+        pumps.producer.errors = {b"large": [MessageSizeTooLargeError()]}
+        assert await pumps.publish([record(b"large", b"small"), record(b"a")])
+    assert pumps.producer.sent == [b"a", b"small"]
+
+
+async def test_what_was_made_for_an_older_assignment_is_not_written(pumps: Pumps) -> None:
+    pumps.consumer.fetched = [{HERE: [Message(0, 0)]}]
+    async with pumps.running(HERE):
+        await pumps.reader.records.receive()
+        pumps.ownership.settled.clear()
+        answers: list[bool] = []
+
+        async def publish() -> None:
+            answers.append(await pumps.publish([record(b"a")], settles=0))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publish)
+            await trio.sleep(0.05)
+            assert answers == []
+            await on_asyncio(pumps.consumer.rebalance, HERE)
+    assert answers == [False]
+    assert pumps.producer.sent == []
+    assert pumps.ledger.wants(Origin("ftp-tasks", 0, 0)), "settled, and never written"
+
+
+async def test_a_commit_that_a_rebalance_forbids_is_deferred(pumps: Pumps) -> None:
+    pumps.consumer.fetched = [{HERE: [Message(0, 0)]}]
+    async with pumps.running(HERE):
+        await pumps.reader.records.receive()
+        pumps.consumer.error = CommitFailedError("rebalance")
+        assert await pumps.publish([record(b"a")], settles=0)
+        assert pumps.offsets.last_commit is None
+        pumps.consumer.error = None
+        assert pumps.offsets.behind() == {tuple(HERE): Commitment(1, "")}
+        assert await pumps.publish([])
+        assert pumps.offsets.behind() == {}
+    assert pumps.consumer.committed[HERE].offset == 1
+
+
+async def test_positions_can_be_told_in_the_middle_of_a_rebalance(pumps: Pumps) -> None:
+    bridge = KafkaBridge(SETTINGS, pumps.consumer, pumps.producer)
+    bridge.ledger.open(tuple(HERE), 5, {7})
+    bridge.ledger.open(tuple(THERE), 9, ())
+    pumps.consumer.mine = {HERE}
+    here, there = bridge.positions()
+    assert (here.position, here.watermark, here.settled_above, here.lag) == (5, 5, 1, 95)
+    assert (there.partition, there.lag) == (1, None)
+
+
+# ---- the embedded broker ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def embedded() -> Iterator[KafkaSettings]:
+    with embedded_broker() as servers:
+        yield KafkaSettings(
+            bootstrap_servers=(servers,),
+            session_timeout_ms=6000,
+            heartbeat_interval_ms=500,
+            rebalance_timeout_ms=3000,
+            max_retries=2,
+            base_backoff_ms=100,
+        )
+
+
+def job(number: int) -> tuple[bytes, bytes]:
+    ends = {"src_id": "far", "src_path": "/a", "dst_id": "local", "dst_path": "/a"}
+    return b"far", json.dumps({"task_id": str(number), **ends}).encode()
+
+
+async def work_through(settings: KafkaSettings, count: int, answer: Callable[[str], bool]) -> list[str]:
+    """Read so many jobs with a bridge of its own, and answer those that ``answer`` picks; tell which came."""
+    came: list[str] = []
+    to_sink, answers = trio.open_memory_channel[Answer](100)
+    to_flow, deliveries = trio.open_memory_channel[Delivery](100)
+    with trio.fail_after(40):
+        async with open_bridge(settings) as bridge, trio.open_nursery() as nursery:
+            source = KafkaSource(bridge)
+            sink = KafkaSink(
+                bridge, worker="w", interval_s=0.05, limit_bytes=10_000, metrics=Metrics("0", [])
+            )
+            nursery.start_soon(sink.run, answers)
+            nursery.start_soon(source.run, to_flow, to_sink.clone())
+            with to_sink:
+                for _ in range(count):
+                    delivery = await deliveries.receive()
+                    came.append(delivery.job.task_id)
+                    assert source.wants(delivery)
+                    if answer(delivery.job.task_id):
+                        await to_sink.send(Ended(delivery, Outcome(Status.SUCCESS)))
+                source.stop()
+    return came
+
+
+async def test_the_next_owner_is_given_what_is_not_answered_and_nothing_else(embedded: KafkaSettings) -> None:
+    assert await submit(embedded, [job(number) for number in range(20)]) == 20
+    came = await work_through(embedded, 20, lambda task_id: int(task_id) % 5 != 0)
+    assert sorted(map(int, came)) == list(range(20))
+    came = await work_through(embedded, 4, lambda _task_id: True)
+    assert sorted(map(int, came)) == [0, 5, 10, 15]
+
+
+async def test_no_broker_is_an_error_after_as_many_tries_as_were_asked_for() -> None:
+    settings = SETTINGS.model_copy(update={"bootstrap_servers": ("127.0.0.1:9",)})
+    with trio.fail_after(20), pytest.raises(BaseExceptionGroup) as caught:
+        async with open_bridge(settings):
+            raise AssertionError
+    assert caught.group_contains(BusError, match=r"127\.0\.0\.1:9")

@@ -1,0 +1,277 @@
+"""The sink on a bridge that does as it is told."""
+# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from pooler.bus.ledger import Commitment, Ledger
+from pooler.bus.records import Invalid, Undecodable
+from pooler.bus.sink import KafkaSink
+from pooler.bus.source import Answer, Unreadable
+from pooler.bus.writer import Publication
+from pooler.errors import BusError
+from pooler.model.job import Delivery, Endpoint, Job, Origin, Record
+from pooler.model.outcome import Ended, Outcome, Status
+from pooler.ops.metrics import Metrics
+
+INTERVAL_S = 0.5
+PARTITION = ("ftp-tasks", 0)
+
+
+class FakeBridge:
+    """Publishes into a list.
+
+    Attributes:
+        published: what was published, and when.
+        deferred: while set, nothing is committed.
+        before: called before each publication; what it returns is whether it is done.
+    """
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.published: list[Publication] = []
+        self.on_record: dict[tuple[str, int], Commitment] = {}
+        self.deferred = False
+        self.before: Callable[[], bool] = lambda: True
+        self.gate = trio.Event()
+        self.gate.set()
+
+    def behind(self) -> dict[tuple[str, int], Commitment]:
+        found = {partition: self.ledger[partition].commitment() for partition in self.ledger}
+        return {
+            partition: commitment
+            for partition, commitment in found.items()
+            if self.on_record.get(partition) != commitment
+        }
+
+    async def publish(self, publication: Publication) -> bool:
+        await self.gate.wait()
+        await trio.lowlevel.checkpoint()
+        if not self.before():
+            return False
+        self.published.append(publication)
+        publication.acknowledged()
+        if not self.deferred:
+            self.on_record.update(publication.commitments)
+        return True
+
+    def receive(self, offset: int, partition: int = 0) -> Record:
+        place = ("ftp-tasks", partition)
+        if place not in self.ledger:
+            self.ledger.open(place, 0, ())
+            self.on_record[place] = Commitment(0, "")
+        origin = Origin("ftp-tasks", partition, offset)
+        self.ledger.receive(origin, 100)
+        return Record(origin, b"key", b"{}")
+
+    def task_ids(self) -> list[list[str]]:
+        return [
+            [json.loads(outgoing.record.value or b"{}")["task_id"] for outgoing in publication.records]
+            for publication in self.published
+        ]
+
+
+@pytest.fixture
+def bridge() -> FakeBridge:
+    return FakeBridge()
+
+
+def ended(record: Record, task_id: str | None = None, metadata: str = "") -> Ended:
+    job = Job(
+        task_id or str(record.origin.offset),
+        Endpoint("far", "/a"),
+        Endpoint("local", "/a"),
+        metadata=metadata,
+    )
+    return Ended(Delivery(job, record, 0.0), Outcome(Status.SUCCESS))
+
+
+@asynccontextmanager
+async def running(
+    bridge: FakeBridge, limit_bytes: int = 1_000_000, metrics: Metrics | None = None
+) -> AsyncIterator[trio.MemorySendChannel[Answer]]:
+    sink = KafkaSink(
+        bridge,  # type: ignore[arg-type]
+        worker="w",
+        interval_s=INTERVAL_S,
+        limit_bytes=limit_bytes,
+        metrics=metrics or Metrics("0", []),
+    )
+    send, receive = trio.open_memory_channel[Answer](1000)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sink.run, receive)
+            with send:
+                yield send
+
+
+async def test_nothing_is_settled_before_it_is_published(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    records = [bridge.receive(offset) for offset in range(3)]
+    bridge.gate = trio.Event()
+    async with running(bridge) as answers:
+        await answers.send(ended(records[0]))
+        await answers.send(ended(records[2]))
+        await trio.sleep(5)
+        assert bridge.ledger.load.records == 3
+        assert bridge.ledger[PARTITION].watermark == 0
+        bridge.gate.set()
+        await trio.sleep(5)
+        assert bridge.ledger.load.records == 1
+        assert bridge.ledger[PARTITION].watermark == 1
+    assert autojump_clock.current_time() >= 10
+    # What was committed is what stands once the batch is out.
+    assert bridge.published[0].commitments[PARTITION].offset == 1
+    assert bridge.published[0].commitments[PARTITION].metadata != ""
+
+
+async def test_a_batch_gathers_for_the_interval(autojump_clock: MockClock, bridge: FakeBridge) -> None:
+    async with running(bridge) as answers:
+        for offset in range(4):
+            await answers.send(ended(bridge.receive(offset)))
+            await trio.sleep(0.2)
+    assert bridge.task_ids() == [["0", "1", "2"], ["3"]]
+    assert autojump_clock.current_time() < 1
+
+
+async def test_the_end_of_the_channel_publishes_the_last_batch_at_once(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    async with running(bridge) as answers:
+        await answers.send(ended(bridge.receive(0)))
+    assert bridge.task_ids() == [["0"]]
+    assert autojump_clock.current_time() == 0
+    assert bridge.ledger.load.records == 0
+
+
+async def test_two_answers_of_one_record_are_one(autojump_clock: MockClock, bridge: FakeBridge) -> None:
+    record = bridge.receive(0)
+    async with running(bridge) as answers:
+        await answers.send(ended(record, "first"))
+        await answers.send(ended(record, "second"))
+        await trio.sleep(1)
+        await answers.send(ended(record, "third"))
+    assert bridge.task_ids() == [["first"]]
+
+
+async def test_what_is_no_longer_ours_is_not_published(autojump_clock: MockClock, bridge: FakeBridge) -> None:
+    ours, lost = bridge.receive(0), bridge.receive(0, partition=1)
+    bridge.ledger.close(("ftp-tasks", 1))
+    async with running(bridge) as answers:
+        await answers.send(ended(ours, "ours"))
+        await answers.send(ended(lost, "lost"))
+    assert bridge.task_ids() == [["ours"]]
+    assert set(bridge.published[0].commitments) == {PARTITION}
+
+
+async def test_a_publication_that_comes_too_late_is_made_anew_of_what_is_still_ours(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    ours, lost = bridge.receive(0), bridge.receive(0, partition=1)
+    turns = 0
+
+    def rebalance() -> bool:
+        nonlocal turns
+        turns += 1
+        if turns == 1:
+            bridge.ledger.close(("ftp-tasks", 1))
+        return turns > 1
+
+    bridge.before = rebalance
+    async with running(bridge) as answers:
+        await answers.send(ended(ours, "ours"))
+        await answers.send(ended(lost, "lost"))
+    assert bridge.task_ids() == [["ours"]]
+    assert bridge.ledger.load.records == 0
+
+
+async def test_a_publication_of_which_nothing_is_left_is_none(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    lost = bridge.receive(0)
+
+    def rebalance() -> bool:
+        bridge.ledger.close(PARTITION)
+        return False
+
+    bridge.before = rebalance
+    async with running(bridge) as answers:
+        await answers.send(ended(lost, "lost"))
+    assert bridge.published == []
+
+
+async def test_a_commit_that_was_deferred_is_made_up_for_though_nothing_comes(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    bridge.deferred = True
+    async with running(bridge) as answers:
+        await answers.send(ended(bridge.receive(0)))
+        await trio.sleep(2)
+        assert bridge.on_record[PARTITION].offset == 0
+        bridge.deferred = False
+        await trio.sleep(2 * INTERVAL_S)
+        assert bridge.on_record[PARTITION].offset == 1
+        count = len(bridge.published)
+        await trio.sleep(10)
+        assert len(bridge.published) == count
+    assert sum(map(len, bridge.task_ids())) == 1
+
+
+async def test_brokers_that_are_gone_settle_nothing(autojump_clock: MockClock, bridge: FakeBridge) -> None:
+    def gone() -> bool:
+        raise BusError("gone")
+
+    bridge.before = gone
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - it is raised by the end of a nursery
+        async with running(bridge) as answers:
+            await answers.send(ended(bridge.receive(0)))
+            await trio.sleep(10)
+    assert caught.group_contains(BusError)
+    assert bridge.ledger.load.records == 1
+
+
+async def test_an_answer_that_is_too_large_is_cut_and_can_be_made_smaller_still(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    async with running(bridge, limit_bytes=200_000) as answers:
+        await answers.send(ended(bridge.receive(0), metadata="m" * 150_000))
+        await answers.send(ended(bridge.receive(1), metadata="m" * 400_000))
+    fits, cut = bridge.published[0].records
+    assert len(fits.record.value or b"") > 150_000
+    assert len(cut.record.value or b"") < 200_000
+    assert fits.smaller is not None
+    assert len(fits.smaller().value or b"") < 64 * 1024
+    assert json.loads(fits.smaller().value or b"")["task_id"] == "0"
+
+
+async def test_what_is_no_job_is_answered_and_counted_once_it_is_out(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    metrics = Metrics("0", [])
+    bridge.gate = trio.Event()
+    async with running(bridge, metrics=metrics) as answers:
+        await answers.send(Unreadable(bridge.receive(0), Undecodable("ValueError", "no JSON")))
+        await answers.send(Unreadable(bridge.receive(1), Invalid("task", "no source", {})))
+        await trio.sleep(5)
+        assert b"pooler_dead_letters_total 0.0" in metrics.exposition()[0]
+        bridge.gate.set()
+    assert {outgoing.record.kind for outgoing in bridge.published[0].records} == {"dead_letter", "failure"}
+    assert b"pooler_dead_letters_total 1.0" in metrics.exposition()[0]
+    assert bridge.ledger.load.records == 0
+
+
+async def test_cancelled_while_publishing_it_settles_nothing(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    bridge.gate = trio.Event()
+    with trio.move_on_after(3):
+        async with running(bridge) as answers:
+            await answers.send(ended(bridge.receive(0)))
+            await trio.sleep(10)
+    assert bridge.ledger.load.records == 1
