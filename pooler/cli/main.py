@@ -1,0 +1,90 @@
+"""The ``pooler`` command: its groups, and how an error becomes an exit code.
+
+This module imports next to nothing of the pooler: a command's own module is imported when it is given.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+
+from cyclopts import App
+
+from pooler.cli import exits
+from pooler.errors import BusError, ConfigError, PoolerError
+from pooler.version import version
+
+# One line a group: its name, where its App is, and what `pooler --help` says of it without importing it.
+GROUPS = (
+    ("run", "pooler.cli.run:run", "Run the service."),
+    ("copy", "pooler.cli.copy:copy", "Copy a list of jobs, without Kafka."),
+    ("demo", "pooler.cli.demo:demo", "Show the whole service on made-up files."),
+    ("ftp", "pooler.cli.ftp:app", "Look at a server, by hand."),
+    ("job", "pooler.cli.job:app", "Submit jobs."),
+    ("config", "pooler.cli.config:app", "Look at the configuration."),
+)
+
+
+app = App(
+    name="pooler",
+    help="Copy very many files over FTP and FTPS on the word of a Kafka topic.",
+    version=version,
+    backend="trio",
+    result_action="return_value",
+)
+for _name, _group, _help in GROUPS:
+    app.command(_group, name=_name, help=_help)
+
+
+@app.command(name="version")
+def show_version() -> None:
+    """Print the version."""
+    print(f"pooler {version()}")
+
+
+def main(tokens: Iterable[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        tokens: the words of the command line, without the program's name; None for the process's own.
+
+    Returns:
+        One of the codes of `pooler.cli.exits`. A command line that is not understood, ``--help`` and the
+        like end in ``SystemExit`` instead, with the code in it.
+    """
+    try:
+        result = app(tokens)
+        # Here rather than at the end of the process: a reader that is gone is noticed while it can be said.
+        print(end="", flush=True)
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # What is left in the buffer would raise again when the interpreter flushes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.OTHER
+    except PoolerError as error:
+        return _tell([error])
+    except BaseExceptionGroup as group:
+        # What a nursery raises: a group, even where there is only one thing in it.
+        known, rest = group.split((PoolerError, KeyboardInterrupt))
+        if known is None or rest is not None:
+            raise
+        return _tell(_leaves(known))
+    return exits.OK if result is None else int(result)
+
+
+def _tell(found: list[BaseException]) -> int:
+    """Show what went wrong, each line once, and choose the code of the worst."""
+    for line in dict.fromkeys(line for error in found for line in str(error).splitlines()):
+        print(line, file=sys.stderr)
+    if any(isinstance(error, ConfigError | BusError) for error in found):
+        return exits.FATAL
+    if any(isinstance(error, PoolerError) for error in found):
+        return exits.OTHER
+    return exits.INTERRUPTED
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return leaves

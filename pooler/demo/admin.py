@@ -1,0 +1,78 @@
+"""What an operator would ask the running service: its remotes, its counters, and to drain."""
+
+import json
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+from pooler.app import Addresses
+from pooler.demo.errors import DemoFailed
+
+_REPLY_S = 10.0
+
+
+class Admin:
+    """A client of the admin API and of the metrics.
+
+    Args:
+        addresses: where the service can be reached.
+    """
+
+    def __init__(self, addresses: Addresses) -> None:
+        assert addresses.api is not None  # noqa: S101 - the demo's configuration has both
+        assert addresses.metrics is not None  # noqa: S101
+        self.api = addresses.api
+        self.metrics = addresses.metrics
+
+    async def is_ready(self) -> bool:
+        """Ask whether it takes jobs."""
+        return bool(json.loads(await _ask("GET", f"{self.api}/v1/status"))["ready"])
+
+    async def remotes(self) -> list[dict[str, Any]]:
+        """Ask for the state of each remote."""
+        found: list[dict[str, Any]] = json.loads(await _ask("GET", f"{self.api}/v1/remotes"))["remotes"]
+        return found
+
+    async def retried(self) -> int:
+        """Ask how many attempts failed and were tried again."""
+        text = (await _ask("GET", f"{self.metrics}/metrics")).decode()
+        return sum(
+            int(sample.value)
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == "pooler_retries_total"
+        )
+
+    async def drain(self) -> None:
+        """Tell the service to finish what runs, and to end."""
+        await _ask("POST", f"{self.api}/v1/drain")
+
+
+async def _ask(method: str, url: str) -> bytes:
+    """Send one request; return the body of its answer.
+
+    Raises:
+        DemoFailed: it was not answered, or refused.
+
+    Cancellation: the request may have been obeyed.
+    """
+    return await trio.to_thread.run_sync(_request, method, url, abandon_on_cancel=True)
+
+
+def _request(method: str, url: str) -> bytes:
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=_REPLY_S)
+    try:
+        connection.request(method, parts.path)
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, HTTPException) as error:
+        raise DemoFailed(f"{method} {url}: {error!r}") from error
+    finally:
+        connection.close()
+    if not 200 <= answer.status < 300:  # noqa: PLR2004 - HTTP's
+        raise DemoFailed(f"{method} {url}: {answer.status} {body.decode(errors='replace')}")
+    return body

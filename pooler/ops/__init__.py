@@ -1,0 +1,1 @@
+"""What operators see and touch: metrics, logs, the admin API."""

@@ -1,0 +1,1 @@
+"""The admin API, on Quart-Trio and Hypercorn."""

@@ -1,0 +1,340 @@
+"""What Prometheus may ask of the service.
+
+`Metrics` holds a registry of its own: nothing is global, so two services in one process, or two tests, do
+not count into each other. Events are told to it in the words of the flow (`job_ended`, `retried`); what
+merely mirrors the state of the moment is read from the service at each scrape (`watch`), so that nobody has
+to keep a gauge up to date.
+
+Labels are the remote, the direction, and reasons out of fixed lists, never a path or a job. A remote that is
+not configured, as a record may name any, counts as ``unknown``: records cannot make series.
+
+`pooler.ops.http.metrics_app` serves what `Metrics.exposition` returns.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from pooler.errors import ErrorCode, Remedy, RemoteError
+from pooler.model.job import Direction
+from pooler.model.outcome import Outcome, Status
+
+BreakerState = Literal["closed", "half_open", "open"]
+"""Whether a remote's jobs may run: yes; a few, on trial; no."""
+
+UNKNOWN: Final = "unknown"
+"""The label of a remote that is not configured, and the direction of a job that was refused unread."""
+
+DURATION_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""From a small file on the same network to a large one over a slow link."""
+
+_BREAKER_VALUES: Final[dict[BreakerState, int]] = {"closed": 0, "half_open": 1, "open": 2}
+_LOGIN_REASONS: Final[dict[Remedy, str]] = {
+    Remedy.OTHER_LOGIN: "refused",
+    Remedy.FEWER_SESSIONS: "too_many_sessions",
+    Remedy.REMOTE_AWAY: "unreachable",
+}
+
+
+class RemoteReading(Protocol):
+    """What a scrape reads of one remote."""
+
+    @property
+    def name(self) -> str:
+        """Its section of connections.ini."""
+        ...
+
+    @property
+    def state(self) -> BreakerState:
+        """Its breaker."""
+        ...
+
+    @property
+    def busy(self) -> int:
+        """Sessions that work on a job."""
+        ...
+
+    @property
+    def idle(self) -> int:
+        """Sessions that wait for one."""
+        ...
+
+    @property
+    def limit(self) -> int:
+        """Sessions that are allowed now."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in its lane."""
+        ...
+
+
+class PartitionReading(Protocol):
+    """What a scrape reads of one partition."""
+
+    @property
+    def topic(self) -> str:
+        """The topic."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """The partition's number."""
+        ...
+
+    @property
+    def lag(self) -> int | None:
+        """Records not settled yet; None while the end is not known."""
+        ...
+
+
+class ServiceReading(Protocol):
+    """What a scrape reads of the service as a whole."""
+
+    @property
+    def window_records(self) -> int:
+        """Records read and not settled."""
+        ...
+
+    @property
+    def window_bytes(self) -> int:
+        """Their bytes."""
+        ...
+
+    @property
+    def oldest_job_age_s(self) -> float | None:
+        """Seconds since the oldest of them was first read; None where there are none."""
+        ...
+
+    @property
+    def commit_age_s(self) -> float | None:
+        """Seconds since the last commit; None before the first."""
+        ...
+
+    @property
+    def partitions(self) -> Sequence[PartitionReading]:
+        """The partitions that this pod holds."""
+        ...
+
+
+class Readable(Protocol):
+    """The running service, as far as a scrape reads it; `pooler.ops.http.service.Service` is one."""
+
+    def status(self) -> ServiceReading:
+        """Tell the state of the service at this moment."""
+        ...
+
+    def remotes(self) -> Sequence[RemoteReading]:
+        """Tell the state of every configured remote at this moment."""
+        ...
+
+
+class Metrics:
+    """The counters of one service, and the way to read its gauges.
+
+    All methods are plain and quick, and belong to the thread of the Trio loop.
+
+    Args:
+        version: of the program, for ``pooler_build_info``.
+        remotes: the configured remotes; their series exist from the start, at 0, so that the first event
+            is seen as an increase.
+    """
+
+    def __init__(self, version: str, remotes: Iterable[str]) -> None:
+        self.registry = CollectorRegistry()
+        self._remotes = frozenset(remotes)
+        ProcessCollector(registry=self.registry)
+        Gauge(
+            "pooler_build_info", "The running version; always 1.", ["version"], registry=self.registry
+        ).labels(version).set(1)
+        self._jobs = self._counter("pooler_jobs_total", "Jobs that ended.", "remote", "direction", "outcome")
+        self._durations = Histogram(
+            "pooler_job_duration_seconds",
+            "The last attempt of a job, from its start to its file being durable under its name.",
+            ["remote", "direction"],
+            buckets=DURATION_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._bytes = self._counter(
+            "pooler_transfer_bytes_total",
+            "Bytes of files moved, those of failed attempts included.",
+            "remote",
+            "direction",
+        )
+        self._retries = self._counter(
+            "pooler_retries_total", "Attempts that failed and are tried again.", "remote", "reason"
+        )
+        self._dead_letters = self._counter(
+            "pooler_dead_letters_total", "Records written to the dead-letter topic."
+        )
+        self._login_failures = self._counter(
+            "pooler_login_failures_total", "Sessions that could not be opened.", "remote", "reason"
+        )
+        for remote in self._remotes:
+            self._begin_at_zero(remote)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _begin_at_zero(self, remote: str) -> None:
+        for direction in Direction:
+            self._bytes.labels(remote, direction)
+            self._durations.labels(remote, direction)
+            for status in Status:
+                self._jobs.labels(remote, direction, status.value)
+        self._login_failures.labels(remote, _LOGIN_REASONS[Remedy.OTHER_LOGIN])
+
+    def _known(self, remote: str | None) -> str:
+        return remote if remote is not None and remote in self._remotes else UNKNOWN
+
+    def job_ended(self, remote: str | None, direction: Direction | None, outcome: Outcome) -> None:
+        """Count a job that has its outcome.
+
+        Its duration is observed only if an attempt was begun.
+
+        Args:
+            remote: the end that is not local; None where the record names none.
+            direction: None where it could not be told.
+            outcome: how it ended.
+        """
+        labels = (self._known(remote), direction or UNKNOWN)
+        self._jobs.labels(*labels, outcome.status.value).inc()
+        if outcome.attempts:
+            self._durations.labels(*labels).observe(outcome.duration_ms / 1000)
+
+    def bytes_moved(self, remote: str, direction: Direction, size_bytes: int) -> None:
+        """Count bytes of a file that went over a data connection, as they go or attempt by attempt."""
+        self._bytes.labels(self._known(remote), direction).inc(size_bytes)
+
+    def retried(self, remote: str, code: ErrorCode) -> None:
+        """Count an attempt that failed by ``code`` and is to be tried again."""
+        self._retries.labels(self._known(remote), code.value.lower()).inc()
+
+    def dead_lettered(self) -> None:
+        """Count a record written to the dead-letter topic."""
+        self._dead_letters.inc()
+
+    def login_failed(self, remote: str, error: RemoteError) -> None:
+        """Count a session that could not be opened.
+
+        The reason is ``refused``, ``too_many_sessions``, ``tls``, ``unreachable``, or ``other`` where the
+        server broke off on the way.
+        """
+        reason = "tls" if error.code is ErrorCode.TLS_ERROR else _LOGIN_REASONS.get(error.remedy, "other")
+        self._login_failures.labels(self._known(remote), reason).inc()
+
+    def watch(self, service: Readable) -> None:
+        """Read the gauges from ``service`` at every scrape from now on.
+
+        Raises:
+            ValueError: a service is watched already.
+        """
+        self.registry.register(_LiveGauges(service))
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Write everything down for Prometheus.
+
+        Args:
+            accept: the scraper's Accept header; OpenMetrics if it asks for that.
+
+        Returns:
+            The body and its content type.
+        """
+        encode, content_type = choose_encoder(accept)
+        return encode(_WithoutCreated(self.registry)), content_type
+
+
+class _WithoutCreated(Collector):
+    """A registry without the ``_created`` series, which double the counters and which nobody queries.
+
+    prometheus-client can leave them out only for the whole process.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric
+
+
+class _LiveGauges(Collector):
+    """Gauges that are read from the service when asked for."""
+
+    def __init__(self, service: Readable) -> None:
+        self._service = service
+
+    def describe(self) -> Iterator[Metric]:
+        # For the registry to see a second service's names clash, without asking this one for its state.
+        yield from _RemoteGauges().families()
+        yield from _ServiceGauges().families()
+
+    def collect(self) -> Iterator[Metric]:
+        remotes = _RemoteGauges()
+        for reading in self._service.remotes():
+            remotes.read(reading)
+        yield from remotes.families()
+        service = _ServiceGauges()
+        service.read(self._service.status())
+        yield from service.families()
+
+
+class _RemoteGauges:
+    def __init__(self) -> None:
+        self._sessions = GaugeMetricFamily(
+            "pooler_sessions", "Sessions that are open.", labels=["remote", "state"]
+        )
+        self._limit = GaugeMetricFamily(
+            "pooler_session_limit", "Sessions that are allowed now.", labels=["remote"]
+        )
+        self._lane = GaugeMetricFamily("pooler_lane_jobs", "Jobs that wait for a session.", labels=["remote"])
+        self._breaker = GaugeMetricFamily(
+            "pooler_breaker_state", "0 closed, 1 half-open, 2 open.", labels=["remote"]
+        )
+
+    def read(self, remote: RemoteReading) -> None:
+        self._sessions.add_metric([remote.name, "busy"], remote.busy)
+        self._sessions.add_metric([remote.name, "idle"], remote.idle)
+        self._limit.add_metric([remote.name], remote.limit)
+        self._lane.add_metric([remote.name], remote.waiting)
+        self._breaker.add_metric([remote.name], _BREAKER_VALUES[remote.state])
+
+    def families(self) -> tuple[Metric, ...]:
+        return (self._sessions, self._limit, self._lane, self._breaker)
+
+
+class _ServiceGauges:
+    def __init__(self) -> None:
+        self._records = GaugeMetricFamily("pooler_window_records", "Records read and not settled.")
+        self._bytes = GaugeMetricFamily("pooler_window_bytes", "Bytes of the records read and not settled.")
+        self._oldest = GaugeMetricFamily(
+            "pooler_oldest_job_age_seconds", "Since the oldest job not settled was read; 0 without any."
+        )
+        self._commit = GaugeMetricFamily(
+            "pooler_commit_age_seconds", "Since the last commit; absent before the first."
+        )
+        self._lag = GaugeMetricFamily(
+            "pooler_consumer_lag_records",
+            "Records of a partition that are not settled; absent while its end is not known.",
+            labels=["topic", "partition"],
+        )
+
+    def read(self, status: ServiceReading) -> None:
+        self._records.add_metric([], status.window_records)
+        self._bytes.add_metric([], status.window_bytes)
+        self._oldest.add_metric([], status.oldest_job_age_s or 0)
+        if status.commit_age_s is not None:
+            self._commit.add_metric([], status.commit_age_s)
+        for partition in status.partitions:
+            if partition.lag is not None:
+                self._lag.add_metric([partition.topic, str(partition.partition)], partition.lag)
+
+    def families(self) -> tuple[Metric, ...]:
+        return (self._records, self._bytes, self._oldest, self._commit, self._lag)

@@ -1,0 +1,464 @@
+"""The admin API and the metrics over real sockets, Hypercorn included."""
+
+import hashlib
+import io
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import structlog
+import trio
+from hypercorn.typing import ASGIFramework
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from pooler.ops import logs
+from pooler.ops.http import server
+from pooler.ops.http.app import create_app
+from pooler.ops.http.auth import MAX_FAILURES, Scope, Token
+from pooler.ops.http.framework import bare_app
+from pooler.ops.http.metrics_app import create_metrics_app
+from pooler.ops.http.server import GRACE_S, serve_http
+from pooler.ops.metrics import Metrics
+from tests.support.http_client import Address, Answer, ask, encode, read_answer
+from tests.support.service_double import ServiceDouble
+
+TOKENS = tuple(
+    Token(
+        scope,
+        hashlib.sha256(f"{scope.name.lower()}-token".encode()).hexdigest(),
+        f"{scope.name.lower()}-name",
+    )
+    for scope in Scope
+)
+PROBES = ("/livez", "/live", "/health", "/readyz", "/ready", "/stats")
+
+
+def bearer(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {name}-token"}
+
+
+@asynccontextmanager
+async def serving(app: ASGIFramework) -> AsyncIterator[tuple[Address, trio.Event]]:
+    shutdown = trio.Event()
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+
+            async def serve(*, task_status: trio.TaskStatus[Address]) -> None:
+                await serve_http(app, "127.0.0.1", 0, shutdown=shutdown, task_status=task_status)
+
+            yield await nursery.start(serve), shutdown
+            shutdown.set()
+
+
+@pytest.fixture
+def service() -> ServiceDouble:
+    return ServiceDouble()
+
+
+@pytest.fixture
+async def api(service: ServiceDouble) -> AsyncIterator[Address]:
+    async with serving(create_app(service, TOKENS)) as (address, _):
+        yield address
+
+
+@pytest.fixture
+async def open_api(service: ServiceDouble) -> AsyncIterator[Address]:
+    async with serving(create_app(service, ())) as (address, _):
+        yield address
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    stream = io.StringIO()
+    logs.configure("INFO", "json", stream)
+    yield stream
+    structlog.reset_defaults()
+    root.handlers, root.level = handlers, level
+
+
+def assert_problem(answer: Answer, status: int, path: str) -> None:
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json
+    assert set(problem) == {"type", "title", "status", "detail", "instance"}
+    assert problem["status"] == status
+    assert problem["instance"] == path
+    assert problem["detail"]
+
+
+@pytest.mark.parametrize("path", PROBES)
+async def test_probes_need_no_token(api: Address, path: str) -> None:
+    answer = await ask(api, "GET", path)
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/ready"])
+async def test_a_pod_that_takes_no_jobs_is_alive_but_not_ready(
+    api: Address, service: ServiceDouble, path: str
+) -> None:
+    service.change_status(ready=False, reasons=("no partitions assigned",))
+    answer = await ask(api, "GET", path)
+    assert answer.status == 503
+    assert answer.json == {"status": "not ready", "reasons": ["no partitions assigned"]}
+    assert (await ask(api, "GET", "/livez")).status == 200
+
+
+async def test_stats_are_counters(api: Address) -> None:
+    stats = (await ask(api, "GET", "/stats")).json
+    assert stats["jobs"] == {"succeeded": 100, "failed": 3, "skipped": 2}
+    assert stats["window"] == {"records": 9, "bytes": 900}
+    assert stats["remotes"]["site-b"]["breaker"] == "open"
+
+
+async def test_status(api: Address) -> None:
+    answer = await ask(api, "GET", "/v1/status", bearer("read"))
+    assert answer.status == 200
+    assert answer.json["version"] == "1.2.3"
+    assert answer.json["partitions"][0] == {
+        "topic": "ftp-tasks", "partition": 0, "position": 12, "watermark": 5, "lag": 5, "settled_above": 2,
+    }  # fmt: skip
+
+
+async def test_remotes_come_without_their_sessions_and_one_with(api: Address) -> None:
+    remotes = (await ask(api, "GET", "/v1/remotes", bearer("read"))).json["remotes"]
+    assert [remote["name"] for remote in remotes] == ["site-a", "site-b"]
+    assert "sessions" not in remotes[0]
+    remote = (await ask(api, "GET", "/v1/remotes/site-a", bearer("read"))).json
+    sessions = remote.pop("sessions")
+    assert remote == remotes[0]
+    assert sessions[0] == {
+        "busy": True, "job": "task-1", "since_s": 0.5, "bytes": 4096, "peer": "192.0.2.1:21",
+    }  # fmt: skip
+
+
+async def test_pause_and_resume(api: Address, service: ServiceDouble) -> None:
+    answer = await ask(api, "POST", "/v1/remotes/site-a/pause", bearer("operate"))
+    assert (answer.status, answer.json["paused"]) == (200, True)
+    answer = await ask(api, "POST", "/v1/remotes/site-a/resume", bearer("operate"))
+    assert (answer.status, answer.json["paused"]) == (200, False)
+    assert service.calls == [("pause", "site-a"), ("resume", "site-a")]
+
+
+async def test_drain_is_accepted_and_told(api: Address, service: ServiceDouble) -> None:
+    answer = await ask(api, "POST", "/v1/drain", bearer("admin"))
+    assert (answer.status, answer.json["draining"]) == (202, True)
+    assert service.calls == [("drain",)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/remotes/none"), ("POST", "/v1/remotes/none/pause"), ("POST", "/v1/remotes/none/resume"),
+        ("GET", "/v1/none"), ("GET", "/"), ("GET", "/static/x"), ("GET", "/metrics"),
+    ],
+)  # fmt: skip
+async def test_what_is_not_there_is_a_problem(
+    api: Address, service: ServiceDouble, method: str, path: str
+) -> None:
+    assert_problem(await ask(api, method, path, bearer("admin")), 404, path)
+    assert service.calls == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("GET", "/v1/drain", "POST"), ("DELETE", "/v1/status", "GET, HEAD"), ("OPTIONS", "/livez", "GET, HEAD")],
+)
+async def test_a_method_that_is_not_there_names_those_that_are(
+    api: Address, method: str, path: str, allowed: str
+) -> None:
+    answer = await ask(api, method, path, bearer("admin"))
+    assert_problem(answer, 405, path)
+    assert sorted(answer.headers["allow"].split(", ")) == allowed.split(", ")
+
+
+async def test_a_bug_is_a_problem_that_tells_nothing_and_a_log_line_that_tells_all(
+    api: Address, service: ServiceDouble, log: io.StringIO
+) -> None:
+    service.broken = RuntimeError("the details")
+    answer = await ask(api, "GET", "/v1/status", bearer("read"))
+    assert_problem(answer, 500, "/v1/status")
+    assert b"the details" not in answer.body
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert (line["event"], line["path"]) == ("api_failed", "/v1/status")
+    assert "the details" in line["exception"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "least"),
+    [
+        ("GET", "/v1/status", "read"), ("GET", "/v1/remotes", "read"), ("GET", "/v1/remotes/site-a", "read"),
+        ("POST", "/v1/remotes/site-a/pause", "operate"), ("POST", "/v1/remotes/site-a/resume", "operate"),
+        ("POST", "/v1/drain", "admin"),
+    ],
+)  # fmt: skip
+async def test_a_token_allows_its_scope_and_the_ones_below(
+    api: Address, service: ServiceDouble, method: str, path: str, least: str
+) -> None:
+    answer = await ask(api, method, path)
+    assert_problem(answer, 401, path)
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert_problem(await ask(api, method, path, {"Authorization": "Basic cmVhZDp4"}), 401, path)
+    wrong = await ask(api, method, path, bearer("wrong"))
+    assert_problem(wrong, 401, path)
+    assert "invalid_token" in wrong.headers["www-authenticate"]
+    for scope in Scope:
+        name = scope.name.lower()
+        if scope < Scope[least.upper()]:
+            assert_problem(await ask(api, method, path, bearer(name)), 403, path)
+        else:
+            assert service.calls == [] or least != "admin"
+            assert (await ask(api, method, path, bearer(name))).status in {200, 202}
+
+
+async def test_wrong_tokens_block_their_address(api: Address) -> None:
+    for _ in range(MAX_FAILURES):
+        assert (await ask(api, "GET", "/v1/status", bearer("wrong"))).status == 401
+    answer = await ask(api, "GET", "/v1/status", bearer("admin"))
+    assert_problem(answer, 429, "/v1/status")
+    assert 0 < int(answer.headers["retry-after"]) <= 61
+    assert (await ask(api, "GET", "/livez")).status == 200
+
+
+async def test_without_tokens_loopback_may_act(open_api: Address, service: ServiceDouble) -> None:
+    assert (await ask(open_api, "GET", "/v1/status")).status == 200
+    assert (await ask(open_api, "POST", "/v1/remotes/site-a/pause")).status == 200
+    assert service.calls == [("pause", "site-a")]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://127.0.0.1"},
+        {"Sec-Fetch-Site": "none"},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"Forwarded": "for=127.0.0.1"},
+    ],
+)
+async def test_without_tokens_neither_browsers_nor_proxies_may_act(
+    open_api: Address, service: ServiceDouble, headers: dict[str, str]
+) -> None:
+    assert_problem(await ask(open_api, "POST", "/v1/drain", headers), 403, "/v1/drain")
+    assert (await ask(open_api, "GET", "/v1/status", headers)).status == 200
+    assert service.calls == []
+
+
+@pytest.mark.parametrize(
+    ("client", "status"),
+    [
+        (("127.0.0.1", 1), 202), (("127.9.9.9", 1), 202), (("::1", 1), 202), (("::ffff:127.0.0.1", 1), 202),
+        (("192.0.2.1", 1), 403), (("::ffff:192.0.2.1", 1), 403), (("fe80::1%eth0", 1), 403),
+        (("a-name", 1), 403), (None, 403),
+    ],
+)  # fmt: skip
+async def test_without_tokens_only_loopback_may_act(
+    service: ServiceDouble, client: tuple[str, int] | None, status: int
+) -> None:
+    caller = create_app(service, ()).test_client()
+    spoofed = {"Remote-Addr": "127.0.0.1"}
+    answer = await caller.post("/v1/drain", headers=spoofed, scope_base={"client": client})
+    assert answer.status_code == status
+    assert service.calls == ([("drain",)] if status == 202 else [])
+    assert (await caller.get("/v1/status", scope_base={"client": client})).status_code == 200
+
+
+async def test_each_action_and_each_refusal_is_logged(api: Address, log: io.StringIO) -> None:
+    await ask(api, "POST", "/v1/remotes/site-a/pause", bearer("operate"))
+    await ask(api, "POST", "/v1/drain", bearer("read"))
+    action, refusal = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert action["event"] == "api_action"
+    assert action["action"] == "pause"
+    assert action["remote"] == "site-a"
+    assert action["by"] == "operate-name"
+    assert action["address"] == "127.0.0.1"
+    assert refusal["event"] == "api_refused"
+    assert (refusal["path"], refusal["status"]) == ("/v1/drain", 403)
+
+
+async def test_the_openapi_document_declares_every_route_and_answer(api: Address) -> None:
+    document = (await ask(api, "GET", "/v1/openapi.json")).json
+    assert document["openapi"].startswith("3.1")
+    operations = {
+        (method, path): operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert set(operations) == {
+        ("get", "/livez"), ("get", "/live"), ("get", "/health"), ("get", "/readyz"), ("get", "/ready"),
+        ("get", "/stats"), ("get", "/v1/status"), ("get", "/v1/remotes"), ("get", "/v1/remotes/{name}"),
+        ("post", "/v1/remotes/{name}/pause"), ("post", "/v1/remotes/{name}/resume"), ("post", "/v1/drain"),
+    }  # fmt: skip
+    assert len({operation["operationId"] for operation in operations.values()}) == len(operations)
+    for (method, path), operation in operations.items():
+        assert operation["summary"], path
+        declared = set(operation["responses"])
+        if not path.startswith("/v1"):
+            assert declared == ({"200", "503", "500"} if path in {"/readyz", "/ready"} else {"200", "500"})
+            continue
+        expected = {"202" if path == "/v1/drain" else "200", "401", "403", "429", "500"}
+        assert declared == expected | ({"404"} if "{name}" in path else set()), (method, path)
+        assert operation["security"] == [{"token": []}]
+        for status, response in operation["responses"].items():
+            media_type = "application/json" if status < "300" else "application/problem+json"
+            assert list(response["content"]) == [media_type]
+
+
+async def test_answers_are_as_the_openapi_document_says(api: Address) -> None:
+    document = (await ask(api, "GET", "/v1/openapi.json")).json
+    for path, url in [
+        ("/livez", "/livez"), ("/readyz", "/readyz"), ("/stats", "/stats"),
+        ("/v1/status", "/v1/status"), ("/v1/remotes", "/v1/remotes"),
+        ("/v1/remotes/{name}", "/v1/remotes/site-a"), ("/v1/remotes/{name}", "/v1/remotes/none"),
+    ]:  # fmt: skip
+        answer = await ask(api, "GET", url, bearer("read"))
+        content = document["paths"][path]["get"]["responses"][str(answer.status)]["content"]
+        schema = content[answer.headers["content-type"]]["schema"]
+        Draft202012Validator({**schema, "components": document["components"]}).validate(answer.json)
+
+
+async def test_metrics_and_probes_on_a_port_of_their_own(service: ServiceDouble) -> None:
+    metrics = Metrics("1.2.3", ["site-a"])
+    metrics.watch(service)
+    async with serving(create_metrics_app(service, metrics)) as (address, _):
+        answer = await ask(address, "GET", "/metrics")
+        assert answer.status == 200
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert b'pooler_lane_jobs{remote="site-a"} 7.0' in answer.body
+        openmetrics = await ask(address, "GET", "/metrics", {"Accept": "application/openmetrics-text"})
+        assert openmetrics.body.endswith(b"# EOF\n")
+        for path in PROBES:
+            assert (await ask(address, "GET", path)).status == 200
+        assert_problem(await ask(address, "POST", "/v1/drain"), 404, "/v1/drain")
+
+
+async def test_an_address_that_is_taken_is_an_error_at_start(service: ServiceDouble) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+        await serve_http(create_app(service, ()), "127.0.0.1", taken.getsockname()[1], shutdown=trio.Event())
+
+
+async def test_ipv6_addresses_are_bound_too(service: ServiceDouble) -> None:
+    shutdown = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def serve(*, task_status: trio.TaskStatus[Address]) -> None:
+            await serve_http(create_app(service, ()), "::1", 0, shutdown=shutdown, task_status=task_status)
+
+        host, port = await nursery.start(serve)
+        assert host == "::1"
+        assert (await ask((host, port), "POST", "/v1/drain")).status == 202
+        shutdown.set()
+
+
+async def test_idle_connections_do_not_hold_up_the_end(service: ServiceDouble) -> None:
+    async with (
+        serving(create_app(service, ())) as (address, shutdown),
+        await trio.open_tcp_stream(*address) as silent,
+        await trio.open_tcp_stream(*address) as kept,
+    ):
+        for _ in range(2):
+            await kept.send_all(encode("GET", "/livez"))
+            assert (await read_answer(kept)).status == 200
+        begun = trio.current_time()
+        shutdown.set()
+        assert await kept.receive_some() == b""
+        assert await silent.receive_some() == b""
+        assert trio.current_time() - begun < GRACE_S / 2
+
+
+async def test_half_a_request_holds_up_the_end_no_longer_than_the_grace(service: ServiceDouble) -> None:
+    begun = 0.0
+    async with serving(create_app(service, ())) as (address, shutdown):
+        stream = await trio.open_tcp_stream(*address)
+        await stream.send_all(b"POST /v1/drain HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n{")
+        await ask(address, "GET", "/livez")
+        begun = trio.current_time()
+        shutdown.set()
+    assert trio.current_time() - begun < GRACE_S + 1
+    await stream.aclose()
+
+
+async def test_a_request_that_runs_is_answered_before_the_end() -> None:
+    entered, go_on = trio.Event(), trio.Event()
+    app = bare_app("test")
+
+    @app.get("/slow")
+    async def slow() -> str:
+        entered.set()
+        await go_on.wait()
+        return "done"
+
+    async with serving(app) as (address, shutdown), await trio.open_tcp_stream(*address) as stream:
+        await stream.send_all(encode("GET", "/slow"))
+        await entered.wait()
+        shutdown.set()
+        go_on.set()
+        answer = await read_answer(stream)
+    assert (answer.status, answer.body) == (200, b"done")
+
+
+async def test_a_server_that_never_started_lets_go_of_its_port(
+    service: ServiceDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = server._listen("127.0.0.1", 0)
+    monkeypatch.setattr(server, "_listen", lambda _host, _port: listener)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await serve_http(create_app(service, ()), "127.0.0.1", 0, shutdown=trio.Event())
+    assert listener.fileno() == -1
+
+
+async def test_a_client_that_stops_reading_cannot_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_UNREAD_MS", 500)
+    monkeypatch.setattr(server, "GRACE_S", 0.1)
+    broken_off = False
+    streams: list[trio.SocketStream] = []
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            while (await receive())["type"] != "lifespan.shutdown":
+                await send({"type": "lifespan.startup.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+
+    async def break_off() -> None:
+        # No scope can end a shielded send: without this a failure would hang.
+        nonlocal broken_off
+        await trio.sleep(15)
+        broken_off = True
+        await streams[0].aclose()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(break_off)
+        async with serving(endless) as (address, shutdown):
+            streams.append(await trio.open_tcp_stream(*address))
+            await streams[0].send_all(encode("GET", "/"))
+            assert (await streams[0].receive_some(12)).startswith(b"HTTP/1.1 200")
+            shutdown.set()
+        nursery.cancel_scope.cancel()
+    await trio.aclose_forcefully(streams[0])
+    assert not broken_off
+
+
+async def test_a_cancelled_server_lets_go_of_its_port(service: ServiceDouble) -> None:
+    async with serving(create_app(service, ())) as (address, _):
+        async with trio.open_nursery() as nursery:
+
+            async def serve(*, task_status: trio.TaskStatus[Address]) -> None:
+                await serve_http(
+                    create_app(service, ()), "127.0.0.1", 0, shutdown=trio.Event(), task_status=task_status
+                )
+
+            other = await nursery.start(serve)
+            assert other != address
+            nursery.cancel_scope.cancel()
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await trio.open_tcp_stream(*other)
