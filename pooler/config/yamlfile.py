@@ -48,6 +48,7 @@ def parse(text: str, file: str, environ: Mapping[str, str], problems: Problems) 
     """
     document = Document()
     yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False  # YAML allows a name to be given again
     try:
         node = yaml.compose(io.StringIO(text))
     except MarkedYAMLError as error:

@@ -2,7 +2,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pooler.config import Configuration, load
@@ -410,6 +410,7 @@ pieces = st.sampled_from(
 
 
 @given(st.text() | st.lists(pieces).map("".join))
+@example("&0[&0")
 def test_any_text_is_read_or_noted(text: str) -> None:
     problems = Problems()
     document = parse(text, "c.yaml", {}, problems)
