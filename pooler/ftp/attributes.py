@@ -7,7 +7,7 @@ Neighbours: `facts` and `times` read the replies, `checksums` has sums of the by
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pooler.errors import ErrorCode, LocalProtocolError, PeerProtocolError, ReplyError
 from pooler.ftp.commands import ABOUT_THE_ARGUMENT, UNKNOWN_COMMAND, Commands
@@ -16,13 +16,16 @@ from pooler.ftp.facts import parse_mlst
 from pooler.ftp.features import Trait
 from pooler.ftp.learnt import Ability
 from pooler.ftp.replies import classify
-from pooler.ftp.times import TimeSetting, parse_mdtm, set_time
+from pooler.ftp.times import TimeSetting, parse_mdtm, parse_mfmt, set_time
 from pooler.ftp.wire import Command, Reply
 from pooler.transfer.session import Stat
 
 _SUPERFLUOUS = 202
 """RFC 959 §4.2.1: not implemented, superfluous at this site."""
 _FILE_UNAVAILABLE = 550
+_COARSEST = timedelta(seconds=2)
+"""FAT's times, in even seconds, are the coarsest that count as set."""
+_MAX_SIZE_DIGITS = 20
 
 
 class Attributes:
@@ -53,7 +56,7 @@ class Attributes:
         if not self._known(Ability.SIZE, reply):
             return None
         text = self._commands.check(command, reply).text().strip()
-        if not (text.isascii() and text.isdigit()):
+        if not (text.isascii() and text.isdigit() and len(text) <= _MAX_SIZE_DIGITS):
             raise PeerProtocolError(f"no size in the reply to SIZE: {reply}")
         return int(text)
 
@@ -94,7 +97,7 @@ class Attributes:
             precision_s = entry.precision.total_seconds() if entry.precision else 0.0
             return Stat(size_bytes, entry.modified, precision_s)
         size_bytes = await self.size(where)
-        modified, precision_s = await self._modified(where, is_there=size_bytes is not None)
+        modified, precision_s = await self.modified(where, is_there=size_bytes is not None)
         if size_bytes is None and modified is None and missing is not None:
             raise missing
         if missing is not None:
@@ -118,7 +121,19 @@ class Attributes:
         self._learnt.found(Ability.MLST, works=True)
         return entry
 
-    async def _modified(self, where: bytes, *, is_there: bool) -> tuple[datetime | None, float]:
+    async def modified(self, where: bytes, *, is_there: bool) -> tuple[datetime | None, float]:
+        """Ask for a file's time by MDTM.
+
+        Args:
+            where: the path's bytes.
+            is_there: whether that is known; a refusal then says nothing about the file.
+
+        Returns:
+            The time in UTC and how exact it is, in seconds; None and 0 where it cannot be told.
+
+        Raises:
+            ReplyError: it is refused, and the file may not be there.
+        """
         if self._learnt.works(Ability.MDTM) is False:
             return None, 0.0
         command = await self._commands.about("MDTM", where)
@@ -161,9 +176,14 @@ class Attributes:
             command = set_time(how, path, moment)
             reply = await self._commands.exchange(command)
             if not reply.refused and reply.code != _SUPERFLUOUS:
-                self._learnt.time_setting = how
                 if how is TimeSetting.MFMT:
-                    self._learnt.found(Ability.MFMT, works=True)
+                    was_set = _says_so(reply.text(self._profile.charset), moment)
+                    self._learnt.found(Ability.MFMT, works=was_set)
+                    if not was_set:
+                        self._learnt.time_settings_refused.add(how)
+                        self._learnt.time_setting = None
+                        continue
+                self._learnt.time_setting = how
                 return True
             unknown = reply.code in UNKNOWN_COMMAND or reply.code == _SUPERFLUOUS
             if not unknown and (how is TimeSetting.MFMT or how is self._learnt.time_setting):
@@ -191,6 +211,15 @@ class Attributes:
             )
             if may and how not in self._learnt.time_settings_refused:
                 yield how
+
+
+def _says_so(text: str, moment: datetime) -> bool:
+    """Whether a reply to MFMT tells the time that was to be set, or none that can be read."""
+    try:
+        told = parse_mfmt(text)
+    except PeerProtocolError:
+        return True
+    return told is None or abs(told - moment) <= _COARSEST
 
 
 def require_zone(moment: datetime) -> None:

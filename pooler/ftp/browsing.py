@@ -4,7 +4,8 @@ A folder that is not there and an empty one look alike in a listing: servers ans
 or an empty 226. So whether it is there is asked with CWD, before a LIST, which then needs no path (a path
 with spaces, dashes or stars means something else to many servers), and after an MLSD that has given nothing.
 
-Neighbours: `facts` and `listing` read the lines, `transfers` has them moved.
+Neighbours: `facts` and `listing` read the lines, `transfers` has them moved, `zone` knows what times in LIST
+are worth.
 """
 
 import re
@@ -16,6 +17,7 @@ from typing import Protocol
 import trio
 
 from pooler.errors import DataConnectionError, ErrorCode, PeerProtocolError, ReplyError
+from pooler.ftp.attributes import Attributes
 from pooler.ftp.commands import ABOUT_THE_ARGUMENT, UNKNOWN_COMMAND, Commands
 from pooler.ftp.entries import Entry as RawEntry
 from pooler.ftp.facts import FactsParser
@@ -23,9 +25,13 @@ from pooler.ftp.learnt import Ability
 from pooler.ftp.listing.parser import ListParser
 from pooler.ftp.transfers import Transfer, Transfers
 from pooler.ftp.wire import Command
+from pooler.ftp.zone import ListedZone
 from pooler.transfer.session import Entry, EntryKind
 
 _CHUNK_BYTES = 65536
+_MAX_BARREN_BYTES = 1 << 18
+"""So much without an entry in it is no listing, and may have no end."""
+_MAX_DRAINED_BYTES = 1 << 24
 _MAYBE_EMPTY = frozenset({450, 550})
 _EMPTY = re.compile(rb"\bno (such )?(files?|entries|members|data sets?)\b|\bempty\b", re.IGNORECASE)
 _SHOWN = 80
@@ -45,19 +51,24 @@ class Listing:
         commands: of the session, for names.
         transfer: of the lines; None for a folder that is empty.
         parser: of the lines.
+        zone: of the times in them.
 
     Attributes:
         transfer: as above.
         ended: whether all of it has come.
     """
 
-    def __init__(self, commands: Commands, transfer: Transfer | None, parser: _Parser) -> None:
+    def __init__(
+        self, commands: Commands, transfer: Transfer | None, parser: _Parser, zone: ListedZone
+    ) -> None:
         self._commands = commands
+        self._zone = zone
         self.transfer = transfer
         self._parser = parser
         self._buffer = memoryview(bytearray(_CHUNK_BYTES if transfer else 0))
         self._waiting: list[Entry] = []  # the next one last
         self.ended = transfer is None
+        self._barren_bytes = 0
 
     def __repr__(self) -> str:
         return f"<Listing {self.transfer and self.transfer.command} waiting={len(self._waiting)}>"
@@ -78,16 +89,35 @@ class Listing:
             DataConnectionError: the data connection failed.
         """
         while not self._waiting and not self.ended and self.transfer is not None:
-            count = await self.transfer.data.receive_into(self._buffer)
-            self.ended = not count
+            count = await self._receive(self.transfer, _MAX_BARREN_BYTES)
             found = self._parser.feed(self._buffer[:count]) if count else self._parser.finish()
-            self._waiting = [mine for entry in reversed(found) if (mine := self._translate(entry))]
+            self._waiting = [mine for entry in found if (mine := self._translate(entry))]
+            self._waiting.reverse()
+        if self._waiting:
+            self._barren_bytes = 0
         return bool(self._waiting)
 
+    def put_zone_on(self) -> None:
+        """Give what was not given out yet the zone that has been found since."""
+        self._waiting = [self._zone.look(entry) for entry in self._waiting]
+
     async def drain(self) -> None:
-        """Receive the rest and throw it away."""
+        """Receive the rest and throw it away.
+
+        Raises:
+            PeerProtocolError: there is too much of it; the transfer is still running.
+            DataConnectionError: the data connection failed.
+        """
         while not self.ended and self.transfer is not None:
-            self.ended = not await self.transfer.data.receive_into(self._buffer)
+            await self._receive(self.transfer, _MAX_DRAINED_BYTES)
+
+    async def _receive(self, transfer: Transfer, limit_bytes: int) -> int:
+        count = await transfer.data.receive_into(self._buffer)
+        self.ended = not count
+        self._barren_bytes += count
+        if self._barren_bytes > limit_bytes:
+            raise PeerProtocolError(f"{transfer.command}: {limit_bytes} bytes of a listing without an entry")
+        return count
 
     def _translate(self, entry: RawEntry) -> Entry | None:
         """Make the entry for those who know no FTP; None where it has no name of its own."""
@@ -97,7 +127,8 @@ class Listing:
             return None
         precision_s = entry.precision.total_seconds() if entry.precision else 0.0
         kind = EntryKind(entry.kind.value)
-        return Entry(name, kind, entry.size_bytes, entry.modified, precision_s, entry.unique)
+        mine = Entry(name, kind, entry.size_bytes, entry.modified, precision_s, entry.unique)
+        return self._zone.look(mine)
 
 
 class Browsing:
@@ -106,11 +137,13 @@ class Browsing:
     Args:
         commands: of the session.
         transfers: of the same.
+        attributes: of the same.
     """
 
-    def __init__(self, commands: Commands, transfers: Transfers) -> None:
+    def __init__(self, commands: Commands, transfers: Transfers, attributes: Attributes) -> None:
         self._commands = commands
         self._transfers = transfers
+        self._zone = ListedZone(commands, attributes)
         self._profile = commands.profile
         self._learnt = commands.learnt
 
@@ -120,11 +153,18 @@ class Browsing:
     @asynccontextmanager
     async def listing(self, path: str) -> AsyncIterator[Listing]:
         """Open a listing, as `FtpSession.listing` does; a block that fails resets the data connection."""
+        self._zone.begin()
         listing = await self._mlsd(path) or await self._list(path)
         transfer = listing.transfer
-        if transfer is None:
+        if transfer is not None and listing.ended:  # a short one, of which nothing was given out yet
+            listing.transfer = None
+            await self._end(transfer)
+            if await self._zone.find(path):
+                listing.put_zone_on()
+        if listing.transfer is None:
             yield listing
             return
+        transfer = listing.transfer
         async with self._transfers.resetting(transfer):
             try:
                 yield listing
@@ -135,6 +175,10 @@ class Browsing:
             if not listing.ended:
                 transfer.data.reset()
                 return
+        await self._end(transfer)
+        await self._zone.find(path)
+
+    async def _end(self, transfer: Transfer) -> None:
         transfer.data.close()
         await self._transfers.finish(transfer)
 
@@ -154,9 +198,11 @@ class Browsing:
             else:
                 command = Command("MLSD", where)
             transfer = await self._transfers.begin(command)
-            listing = await self._prime(Listing(self._commands, transfer, FactsParser()))
+            listing = await self._prime(Listing(self._commands, transfer, FactsParser(), self._zone))
         except PeerProtocolError:
             self._learnt.found(Ability.MLSD, works=False)  # rclone#8368
+            if not self._commands.control.usable:
+                raise  # it is still running
             return None
         except ReplyError as error:
             if error.reply_code in UNKNOWN_COMMAND:
@@ -178,11 +224,11 @@ class Browsing:
         command = Command("LIST", b"-a" if self._profile.force_list_hidden else None)
         try:
             transfer = await self._transfers.begin(command)
-            listing = await self._prime(Listing(self._commands, transfer, parser))
+            listing = await self._prime(Listing(self._commands, transfer, parser, self._zone))
         except ReplyError as error:
             if error.reply_code not in _MAYBE_EMPTY or error.code is ErrorCode.PERMISSION_DENIED:
                 raise
-            return Listing(self._commands, None, parser)
+            return Listing(self._commands, None, parser, self._zone)
         said = parser.first_unread
         if listing.transfer is None and said is not None and not _EMPTY.search(said):
             failure = PeerProtocolError(f"no listing that can be read: {said[:_SHOWN]!r}")
@@ -210,8 +256,7 @@ class Browsing:
             except PeerProtocolError as error:
                 unreadable = error
                 await listing.drain()
-        transfer.data.close()
-        await self._transfers.finish(transfer)
+        await self._end(transfer)
         if unreadable is not None:
             raise unreadable
         listing.transfer = None

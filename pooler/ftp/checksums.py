@@ -8,54 +8,15 @@ Neighbours: `features` says what a server has.
 """
 
 import enum
-import hashlib
 import re
-import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from pooler.errors import PeerProtocolError
 from pooler.ftp.features import Features
 from pooler.ftp.wire import Command
 
 _SHOWN = 80
-
-
-class Hasher(Protocol):
-    """What ``hashlib`` gives, as far as it is used."""
-
-    def update(self, data: bytes | bytearray | memoryview, /) -> None:
-        """Take more bytes."""
-
-    def hexdigest(self) -> str:
-        """Give the sum of all bytes so far, in small letters."""
-
-
-class Crc32:
-    """CRC-32 as a `Hasher`."""
-
-    def __init__(self) -> None:
-        self._sum = 0
-
-    def __repr__(self) -> str:
-        return f"<Crc32 {self.hexdigest()}>"
-
-    def update(self, data: bytes | bytearray | memoryview, /) -> None:
-        """Take more bytes."""
-        self._sum = zlib.crc32(data, self._sum)
-
-    def hexdigest(self) -> str:
-        """Give the sum of all bytes so far, in small letters, eight digits."""
-        return f"{self._sum:08x}"
-
-
-def _md5() -> Hasher:
-    return hashlib.md5(usedforsecurity=False)
-
-
-def _sha1() -> Hasher:
-    return hashlib.sha1(usedforsecurity=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +27,11 @@ class _Kind:
         hash_names: its names with HASH, the draft's first.
         verbs: the commands that give it, the usual one first.
         digits: how many hexadecimal digits it has.
-        make: makes a hasher.
     """
 
     hash_names: tuple[str, ...]
     verbs: tuple[str, ...]
     digits: int
-    make: Callable[[], Hasher]
 
 
 class Algorithm(enum.Enum):
@@ -89,17 +48,13 @@ class Algorithm(enum.Enum):
         """How many hexadecimal digits it has."""
         return _KINDS[self].digits
 
-    def new(self) -> Hasher:
-        """Make a hasher."""
-        return _KINDS[self].make()
-
 
 _KINDS = {
-    Algorithm.SHA512: _Kind(("SHA-512",), ("XSHA512",), 128, hashlib.sha512),
-    Algorithm.SHA256: _Kind(("SHA-256",), ("XSHA256",), 64, hashlib.sha256),
-    Algorithm.SHA1: _Kind(("SHA-1", "SHA1"), ("XSHA1", "XSHA"), 40, _sha1),
-    Algorithm.MD5: _Kind(("MD5",), ("XMD5", "MD5"), 32, _md5),
-    Algorithm.CRC32: _Kind(("CRC32", "CRC-32"), ("XCRC",), 8, Crc32),
+    Algorithm.SHA512: _Kind(("SHA-512",), ("XSHA512",), 128),
+    Algorithm.SHA256: _Kind(("SHA-256",), ("XSHA256",), 64),
+    Algorithm.SHA1: _Kind(("SHA-1", "SHA1"), ("XSHA1", "XSHA"), 40),
+    Algorithm.MD5: _Kind(("MD5",), ("XMD5", "MD5"), 32),
+    Algorithm.CRC32: _Kind(("CRC32", "CRC-32"), ("XCRC",), 8),
 }
 
 
@@ -111,19 +66,11 @@ class Method:
         algorithm: which one it gives.
         verb: the command: HASH, XCRC and so on.
         hash_name: with HASH, the server's name for the algorithm; else None.
-        selected: whether HASH uses it already, so that no OPTS HASH is due.
     """
 
     algorithm: Algorithm
     verb: str
     hash_name: str | None = None
-    selected: bool = False
-
-    def select(self) -> Command | None:
-        """Make the command that is due once a session, before the first `ask`; None where none is."""
-        if self.hash_name is None or self.selected:
-            return None
-        return Command("OPTS", f"HASH {self.hash_name}".encode("ascii"))
 
     def ask(self, path: bytes) -> Command:
         """Make the command that asks for the checksum of a whole file.
@@ -170,7 +117,7 @@ def choose(features: Features, wanted: Iterable[Algorithm] = Algorithm) -> Metho
         kind = _KINDS[algorithm]
         for name in kind.hash_names:
             if name in features.hashes:
-                return Method(algorithm, "HASH", name, selected=features.hash_selected == name)
+                return Method(algorithm, "HASH", name)
         for verb in kind.verbs:
             if features.has(verb):
                 return Method(algorithm, verb)
@@ -186,20 +133,31 @@ class Checksum:
         hexadecimal: the sum, in small letters, with all its zeros.
         start: the first byte that counts; None where it does not say.
         end: the last; servers differ in whether it still counts. None where it does not say.
+        name: of the file, as the server has it; None where it does not say.
     """
 
     algorithm: Algorithm
     hexadecimal: str
     start: int | None = None
     end: int | None = None
+    name: str | None = None
 
-    def is_of(self, size_bytes: int) -> bool:
-        """Whether it is, as far as it says, the sum of a whole file of that size."""
-        return self.start in {None, 0} and (self.end is None or size_bytes - 1 <= self.end <= size_bytes)
+    def is_of(self, path: str, size_bytes: int | None) -> bool:
+        """Whether it is, as far as it says, the sum of a whole file.
+
+        Args:
+            path: of the file; its last name alone counts, as some servers tell more and some less.
+            size_bytes: its size; None where that is not known, and the end then says nothing.
+        """
+        if self.name is not None and _last_name(self.name) != _last_name(path):
+            return False
+        if self.start not in {None, 0}:
+            return False
+        return self.end is None or size_bytes is None or size_bytes - 1 <= self.end <= size_bytes
 
 
 _HASH_REPLY = re.compile(
-    r"([!-~]{1,32}) (?:([0-9]{1,20})-([0-9]{1,20}) )?([0-9A-Fa-f]{1,128})(?: .*)?", re.DOTALL
+    r"([!-~]{1,32}) (?:([0-9]{1,20})-([0-9]{1,20}) )?([0-9A-Fa-f]{1,128})(?: (.*))?", re.DOTALL
 )
 _TOKEN = re.compile(r"(?<![^\s\"'=:,;(])(?:0x)?([0-9A-Fa-f]{1,128})(?![^\s\"',;.)])")
 
@@ -217,7 +175,15 @@ def parse_hash(text: str, algorithm: Algorithm) -> Checksum:
     if len(digits) != algorithm.digits:
         raise PeerProtocolError(f"no {algorithm.value} in the reply to HASH: {text[:_SHOWN]!r}")
     start, end = (int(match[2]), int(match[3])) if match[2] else (None, None)
-    return Checksum(algorithm, digits, start, end)
+    return Checksum(algorithm, digits, start, end, match[5] or None)
+
+
+def _last_name(path: str) -> str:
+    """Give the last name of a path that may stand in quotes; spaces at its ends may have been lost."""
+    path = path.strip()
+    if len(path) > 1 and path[0] == path[-1] == '"':
+        path = path[1:-1].replace('""', '"')
+    return path.rpartition("/")[2].strip()
 
 
 def _one_sum(text: str, algorithm: Algorithm, path: str) -> str:

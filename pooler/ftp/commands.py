@@ -2,11 +2,10 @@
 
 With the path style ``absolute`` a command has the whole path, whatever folder we are in. With ``cwd`` it has
 the bare name, and CWD goes into its folder first, where we are not there already. Where we are is known by
-the last CWD alone; after any refusal it counts as unknown, and the next command goes by CWD again, by the
-whole path.
+the last CWD alone; after any refusal it counts as unknown, and the next command goes by CWD again.
 
-Neighbours: `control` exchanges, `names` makes the bytes; `transfers`, `attributes`, `browsing` and `renaming`
-say what they want by this.
+Neighbours: `control` exchanges, `names` makes the bytes, `whereabouts` goes into folders; `transfers`,
+`attributes`, `browsing` and `renaming` say what they want by this.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,6 +17,7 @@ from pooler.ftp.learnt import Learnt
 from pooler.ftp.names import NameCodec
 from pooler.ftp.profile import Profile
 from pooler.ftp.replies import classify
+from pooler.ftp.whereabouts import Whereabouts
 from pooler.ftp.wire import Command, Reply
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Commands:
         self.profile = profile
         self.learnt = learnt
         self._names = NameCodec(profile.charset, profile.form, profile.encoding)
-        self._here: bytes | None = None
+        self._whereabouts = Whereabouts(self.exchange, learnt, steps=profile.path_style == "cwd")
         self._facts_selected = False
 
     def __repr__(self) -> str:
@@ -59,6 +59,17 @@ class Commands:
         """
         try:
             return self._names.to_wire(path, creating=creating)
+        except ValueError as error:
+            raise LocalProtocolError(str(error)) from error
+
+    def fit(self, stem: str, *, before: str, after: str) -> str:
+        """Make a name of three parts, its middle cut where the whole is too long for one name.
+
+        Raises:
+            LocalProtocolError: as for ``wire``, or what cannot be cut is too long.
+        """
+        try:
+            return self._names.fit(stem, before=before, after=after)
         except ValueError as error:
             raise LocalProtocolError(str(error)) from error
 
@@ -89,7 +100,7 @@ class Commands:
         await self.control.send(command)
         reply = await self.control.final(within_s=within_s)
         if reply.refused:
-            self._here = None
+            self._whereabouts.doubt()
             if not self.control.alive:
                 self.check(command, reply)
         return reply
@@ -125,7 +136,7 @@ class Commands:
         if self.profile.path_style == "absolute":
             return where
         folder, name = _split(where)
-        if name and folder != self._here:
+        if name and folder != self._whereabouts.here:
             await self.enter(folder)
         return name or folder
 
@@ -141,23 +152,16 @@ class Commands:
         Raises:
             ReplyError: it is not, or may not be entered.
         """
-        self.check(*await self._go(folder))
-
-    async def _go(self, folder: bytes) -> tuple[Command, Reply]:
-        command = Command("CWD", folder)
-        reply = await self.exchange(command)
-        if not reply.refused:
-            self._here = folder
-        return command, reply
+        self.check(*await self._whereabouts.go(folder))
 
     async def say_folder(self, verb: str, folder: str) -> tuple[Command, Reply]:
         """Say MKD or CWD of a folder, for `folders.make_folder`; a refusal is given back."""
         where = self.wire(folder, creating=True)
         if verb == "CWD":
-            return await self._go(where)
+            return await self._whereabouts.go(where)
         if self.profile.path_style == "cwd":
             above, _ = _split(where)
-            gone = await self._go(above)
+            gone = await self._whereabouts.go(above)
             if gone[1].refused:
                 return gone
         command = await self.about(verb, where)

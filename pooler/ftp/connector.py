@@ -4,6 +4,7 @@ Neighbours: `control` connects and shakes hands, `session` is what comes out.
 """
 
 import ssl
+from collections.abc import Callable
 
 import trio
 
@@ -19,11 +20,12 @@ from pooler.errors import (
 )
 from pooler.ftp.control import ControlConnection
 from pooler.ftp.features import Features, read_features
-from pooler.ftp.learnt import Ability, Learnt
+from pooler.ftp.learnt import Ability, Learnt, Plain
 from pooler.ftp.names import check_charset
 from pooler.ftp.profile import Profile
 from pooler.ftp.replies import classify
 from pooler.ftp.session import FtpSession
+from pooler.ftp.tls import weakness
 from pooler.ftp.wire import Command, Reply
 
 _NEED_PASSWORD = 331
@@ -38,10 +40,12 @@ class FtpConnector:
 
     Args:
         profile: the server and the account.
+        on_weak_tls: is told, once, in words for people, where TLS protects less than it should.
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, *, on_weak_tls: Callable[[str], None] | None = None) -> None:
         self._profile = profile
+        self._on_weak_tls = on_weak_tls
         self._learnt = Learnt()
         self._context: ssl.SSLContext | None = None
         self._learning = trio.Lock()
@@ -57,7 +61,7 @@ class FtpConnector:
         return self._profile
 
     @property
-    def learnt(self) -> dict[str, object]:
+    def learnt(self) -> dict[str, Plain]:
         """What its sessions have found out about the server: plain values, for the operator."""
         return self._learnt.snapshot()
 
@@ -107,6 +111,7 @@ class FtpConnector:
             # It travels alone: nothing may be sent behind it before hands are shaken.
             await self._require(control, Command("AUTH", b"TLS"))
             await control.start_tls()
+        self._look_at_tls(control)
         await self._give_account(control)
         if profile.tls != "none":
             await self._require(control, Command("PBSZ", b"0"))
@@ -117,6 +122,15 @@ class FtpConnector:
         await self._prepare(control)
         if not control.usable:
             raise PeerProtocolError("malformed replies before a session has begun")
+
+    def _look_at_tls(self, control: ControlConnection) -> None:
+        """Remember what TLS has agreed on, and tell where it is weak, before the password goes over it."""
+        tcp, learnt = control.connection, self._learnt
+        learnt.tls_version, learnt.tls_cipher = tcp.tls_version, tcp.tls_cipher
+        weak = weakness(learnt.tls_version, learnt.tls_cipher)
+        if weak is not None and weak != learnt.tls_weakness and self._on_weak_tls is not None:
+            self._on_weak_tls(weak)
+        learnt.tls_weakness = weak
 
     async def _learn_features(self, control: ControlConnection, greeting: str) -> None:
         """Ask what the server can do (RFC 2389), once for all sessions; other logins wait for the answer."""

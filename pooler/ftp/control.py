@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 
 import trio
 
-from pooler.errors import ConnectError, PeerProtocolError, SessionLost, TlsError
+from pooler.errors import ConnectError, PeerProtocolError, RemoteError, SessionLost, TlsError
 from pooler.ftp.dialogue import Dialogue, Event, Farewell, Final, Preliminary
 from pooler.ftp.profile import Profile
 from pooler.ftp.proxy import connect_through
@@ -27,6 +27,7 @@ from pooler.model.outcome import Peer
 _CHUNK_BYTES = 4096
 _TRANSCRIPT_LINES = 40
 _TRANSCRIPT_LINE_CHARS = 300
+_MAX_BESIDE = 16
 
 
 class ControlConnection:
@@ -44,11 +45,13 @@ class ControlConnection:
         self._connection = connection
         self._profile = profile
         self._context = context
-        self._dialogue = Dialogue(double_iac=profile.double_iac)
+        self._dialogue = Dialogue(max_beside=_MAX_BESIDE, double_iac=profile.double_iac)
         self._events: deque[Event] = deque()
         self._buffer = memoryview(bytearray(_CHUNK_BYTES))
         self._transcript: deque[str] = deque(maxlen=_TRANSCRIPT_LINES)
         self._last_reply: Reply | None = None
+        self._owed_beside = 0
+        self._refused_beside = False
         # What a proxy has connected to, it alone knows.
         host, port = (profile.host, profile.port) if profile.proxy else connection.address[:2]
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -124,8 +127,13 @@ class ControlConnection:
         return not self._connection.closed and self._dialogue.state is not State.CLOSED
 
     @property
+    def owed_beside(self) -> int:
+        """How many replies are owed to `send_beside`."""
+        return self._owed_beside
+
+    @property
     def last_reply(self) -> Reply | None:
-        """The newest reply."""
+        """The newest reply, but for those to what was sent beside a transfer."""
         return self._last_reply
 
     @property
@@ -168,6 +176,37 @@ class ControlConnection:
         """
         with self._exchange("the final reply", within_s=within_s):
             return await self._next_final()
+
+    async def send_beside(self, command: Command) -> None:
+        """Send a command beside the transfer that runs, and wait for no reply; what has come is taken in.
+
+        Nothing is sent where the transfer has ended already, or too many replies are owed. Call
+        `settle_beside` after the final reply. Raises and cancellation: as `exchange`.
+        """
+        with self._exchange("listening beside a transfer"):
+            # The end of the connection is left to whoever waits for the final reply.
+            count = self._connection.receive_now(self._buffer)
+            if count:
+                self._take(count)
+        if self._dialogue.state is State.TRANSFERRING and self._owed_beside < _MAX_BESIDE:
+            self._owed_beside += 1
+            await self.send(command)
+
+    async def settle_beside(self) -> bool:
+        """Wait, ``close_s`` at most, for what is owed to `send_beside`, once the transfer has ended.
+
+        Returns:
+            Whether every command was answered, and none refused. Where one was not the connection is reset: a
+            late reply would answer the next command.
+
+        Cancellation: the connection is reset.
+        """
+        with suppress(RemoteError), self._exchange("replies", within_s=self._profile.close_s):
+            while self._owed_beside:
+                self._take(await self._connection.receive_into(self._buffer))
+        went_well = not (self._owed_beside or self._refused_beside)
+        self._owed_beside, self._refused_beside = 0, False
+        return went_well
 
     def look(self) -> None:
         """Look, without waiting, whether the server has said or done something since the last exchange.
@@ -263,6 +302,8 @@ class ControlConnection:
             event = await self._next()
             if isinstance(event, Final):
                 return event.reply
+            # Of these there may be any number, and none of them makes us wait.
+            await trio.lowlevel.checkpoint()
 
     async def _next(self) -> Preliminary | Final:
         while not self._events:
@@ -286,9 +327,17 @@ class ControlConnection:
 
     def _keep(self, events: list[Event]) -> None:
         for event in events:
-            self._last_reply = event.reply
             self._note(f"< {event.reply.code} {event.reply.text(self._profile.charset)}")
-        self._events.extend(events)
+            if self._owed_beside and isinstance(event, Final) and _is_noop(event.command):
+                self._owed_beside -= 1
+                self._refused_beside |= event.reply.refused
+            else:
+                self._last_reply = event.reply
+                self._events.append(event)
 
     def _note(self, line: str) -> None:
         self._transcript.append(line[:_TRANSCRIPT_LINE_CHARS])
+
+
+def _is_noop(command: Command | None) -> bool:
+    return command is not None and command.verb == "NOOP"

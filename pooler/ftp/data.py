@@ -9,7 +9,7 @@ Neighbours: `session` opens and ends it, whoever moves the bytes uses it as a
 """
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -19,6 +19,8 @@ from pooler.ftp.passive import PassiveAddress
 from pooler.ftp.profile import Profile
 from pooler.ftp.proxy import connect_through
 from pooler.ftp.tcp import TcpConnection
+
+_PIECE_BYTES = 1 << 18
 
 
 async def _connect(control: TcpConnection, address: PassiveAddress, profile: Profile) -> TcpConnection:
@@ -49,6 +51,7 @@ class DataConnection:
     Attributes:
         failure: the error that ended it; None while it is well.
         stalled: whether that error was that nothing moved.
+        meanwhile: called whenever a piece of data has moved; None for nothing.
     """
 
     def __init__(self, connection: TcpConnection, profile: Profile) -> None:
@@ -59,6 +62,7 @@ class DataConnection:
         self._resumed: bool | None = None
         self.failure: DataConnectionError | None = None
         self.stalled = False
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     @classmethod
     async def open(
@@ -182,6 +186,8 @@ class DataConnection:
         with self._moving("receiving"):
             count = await self._connection.receive_into(buffer)
         self.received_past(count)
+        if count and self.meanwhile is not None:
+            await self.meanwhile()
         return count
 
     async def send_all(self, data: memoryview) -> None:
@@ -190,8 +196,12 @@ class DataConnection:
         Raises:
             DataConnectionError: the connection broke, or took nothing for ``stall_s``.
         """
-        with self._moving("sending"):
-            await self._connection.send_all(data)
+        while data:
+            piece, data = data[:_PIECE_BYTES], data[_PIECE_BYTES:]
+            with self._moving("sending"):
+                await self._connection.send_all(piece)
+            if self.meanwhile is not None:
+                await self.meanwhile()
 
     async def end_sending(self) -> None:
         """Say that the file ends here, and keep the socket open: nothing unread can turn this into a reset.

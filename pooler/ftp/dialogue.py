@@ -57,11 +57,13 @@ class Dialogue:
     Args:
         max_outstanding: how many commands may await their end at once; 1 is lockstep, which every server
         bears.
+        max_beside: how many more while data moves, of those that may be sent beside it.
         double_iac: see `Command.encode`.
     """
 
-    def __init__(self, *, max_outstanding: int = 1, double_iac: bool = False) -> None:
+    def __init__(self, *, max_outstanding: int = 1, max_beside: int = 1, double_iac: bool = False) -> None:
         self._max_outstanding = max_outstanding
+        self._max_beside = max_beside
         self._double_iac = double_iac
         self._parser = ReplyParser()
         self._owed: deque[_Owed] = deque([_Owed(None, TABLE[State.CONNECTED][GREETING])])
@@ -107,7 +109,7 @@ class Dialogue:
         state: State | None = self._state
         beside = TABLE[State.TRANSFERRING].get(command.verb)
         if self._state is State.TRANSFERRING and beside is not None:
-            if len(self._owed) > self._max_outstanding:
+            if len(self._owed) >= self._max_outstanding + self._max_beside:
                 raise LocalProtocolError(f"{command}: too many commands await their replies")
             return beside
         if self._owed:

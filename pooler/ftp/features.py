@@ -20,7 +20,6 @@ _MAX_FEATURE_CHARACTERS = 1024
 
 _FEATURE = re.compile(r"([!-~]{1,32})(?: +(.*))?", re.DOTALL)
 _NO_FEATURES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-_CHECKSUM_VERBS = ("XCRC", "XMD5", "XSHA", "XSHA1", "XSHA256", "XSHA512", "MD5")
 _LIST_SEPARATOR = re.compile(r"[;,\s]+")
 
 
@@ -84,11 +83,6 @@ class Features:
         return self.has("MLST") or self.has("MLSD")
 
     @property
-    def rest_stream(self) -> bool:
-        """Whether REST works in stream mode (RFC 3659 §5.3)."""
-        return any(words.upper().startswith("STREAM") for words in self.listed.get("REST", ()))
-
-    @property
     def utf8(self) -> bool:
         """Whether names are UTF-8 (RFC 2640)."""
         return self.has("UTF8") or self.has("UTF-8")
@@ -107,21 +101,6 @@ class Features:
     def hash_selected(self) -> str | None:
         """The one that HASH uses unless OPTS HASH says otherwise, by its star; None where none has one."""
         return next((name.rstrip("*").upper() for name in self._words("HASH") if name.endswith("*")), None)
-
-    @property
-    def checksum_verbs(self) -> tuple[str, ...]:
-        """The commands that give one checksum each: XCRC, XMD5, XSHA256 and so on."""
-        return tuple(verb for verb in _CHECKSUM_VERBS if self.has(verb))
-
-    @property
-    def auth(self) -> tuple[str, ...]:
-        """What AUTH takes, in capitals (RFC 4217 §6): TLS, TLS-C, SSL."""
-        return tuple(word.upper() for word in self._words("AUTH"))
-
-    @property
-    def site(self) -> tuple[str, ...]:
-        """The words that SITE takes, in capitals: UTIME, MKDIR."""
-        return tuple(word.upper() for word in self._words("SITE"))
 
     @property
     def quirks(self) -> frozenset["Trait"]:

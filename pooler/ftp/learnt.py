@@ -7,10 +7,22 @@ Neighbours: `connector` owns it, whatever speaks to the server asks it and adds 
 """
 
 import enum
+from datetime import timedelta
 
 from pooler.ftp.features import Features
 from pooler.ftp.folders import KnownFolders
-from pooler.ftp.times import TimeSetting
+from pooler.ftp.times import MINUTE, TimeSetting
+
+Plain = bool | int | str | list[str] | None
+"""What can be shown to anybody: in JSON, on a terminal."""
+
+
+class Entering(enum.Enum):
+    """How CWD gets into a folder, where paths are not sent whole."""
+
+    PATHS = "by its whole path"
+    STEPS_FROM_ROOT = "name by name, from /"
+    STEPS_FROM_LOGIN = "name by name, from the folder of the login"
 
 
 class Ability(enum.StrEnum):
@@ -24,6 +36,7 @@ class Ability(enum.StrEnum):
     MDTM = "mdtm"
     MFMT = "mfmt"
     REST = "rest"
+    NOOP_BESIDE = "noop_beside_transfer"
     HASH = "hash"
     RENAME_OVER = "rename_over"
     TLS_RESUMPTION = "tls_resumption"
@@ -40,6 +53,12 @@ class Learnt:
         time_setting: the way to set a file's time that has worked; None for none so far.
         time_settings_refused: the ways that it does not know.
         checksums_refused: commands for checksums that it lists and does not do; with HASH and the algorithm.
+        entering: how CWD has got into a folder; None where nothing has shown it so far.
+        zone: what times of LIST are ahead of UTC, found by one file; None where it was not found.
+        zone_trials: how many files were asked about for that.
+        tls_version: of the newest login; None without TLS.
+        tls_cipher: of the newest login; None without TLS.
+        tls_weakness: what is weak about them, in words; None where nothing is.
     """
 
     def __init__(self) -> None:
@@ -49,6 +68,12 @@ class Learnt:
         self.time_setting: TimeSetting | None = None
         self.time_settings_refused: set[TimeSetting] = set()
         self.checksums_refused: set[tuple[str, str | None]] = set()
+        self.entering: Entering | None = None
+        self.zone: timedelta | None = None
+        self.zone_trials = 0
+        self.tls_version: str | None = None
+        self.tls_cipher: str | None = None
+        self.tls_weakness: str | None = None
         self._abilities: dict[Ability, bool] = {}
 
     def __repr__(self) -> str:
@@ -67,7 +92,7 @@ class Learnt:
         """Remember what a try has shown. The newest counts."""
         self._abilities[ability] = works
 
-    def snapshot(self) -> dict[str, object]:
+    def snapshot(self) -> dict[str, Plain]:
         """Give all of it for the operator: plain values, and no later change shows in them."""
         listed = self.listed
         return {
@@ -75,5 +100,10 @@ class Learnt:
             "features": sorted(listed.listed) if listed.answered else None,
             **{ability.value: self.works(ability) for ability in Ability},
             "time_setting": self.time_setting.value if self.time_setting else None,
+            "folders_entered": self.entering.value if self.entering else None,
+            "listed_times_ahead_minutes": None if self.zone is None else self.zone // MINUTE,
+            "tls_cipher": self.tls_cipher,
+            "tls_version": self.tls_version,
+            "tls_weakness": self.tls_weakness,
             "known_folders": len(self.folders),
         }

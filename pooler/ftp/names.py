@@ -25,6 +25,8 @@ NAME_MAX_BYTES = 255
 
 _ESCAPE = "surrogateescape"
 _MAX_CODE_BYTES = 4
+# In NFD one character can become four, of three bytes each.
+_MAX_WIRE_BYTES = 16
 # Each would be text of its own in ASCII, and means something else in a charset with escapes.
 _PROBES = (b"+AGE-", b"~{!!~}", b"\\u0041", b"\\x41", b"a-b", b"xn--a")
 
@@ -121,40 +123,6 @@ def other_form(text: str) -> str | None:
     return next((other for form in (Form.NFC, Form.NFD) if (other := form.apply(text)) != text), None)
 
 
-def fit(
-    stem: str, charset: str, *, before: str = "", after: str = "", limit_bytes: int = NAME_MAX_BYTES
-) -> str:
-    """Make a name of three parts, its middle cut so that the whole has at most so many bytes on the wire.
-
-    No character is cut in two, and none is parted from the accents behind it.
-
-    Args:
-        stem: what may be cut, at its end.
-        charset: of the remote.
-        before: goes in front, uncut.
-        after: goes behind, uncut.
-        limit_bytes: for the whole.
-
-    Raises:
-        ValueError: the uncut parts alone are too long, or a part has characters that the charset lacks.
-    """
-    if len(encode(before + after, charset)) > limit_bytes:
-        raise ValueError(f"{before!r} and {after!r} have more than {limit_bytes} bytes")
-    encode(stem, charset)
-    kept = len(stem)
-    while kept and (
-        len(encode(before + stem[:kept] + after, charset)) > limit_bytes or _parts_an_accent(stem, kept)
-    ):
-        # Each character has a byte at least, so this many need not be tried.
-        excess = len(encode(before + stem[:kept] + after, charset)) - limit_bytes
-        kept -= max(1, excess // _MAX_CODE_BYTES)
-    return before + stem[:kept] + after
-
-
-def _parts_an_accent(text: str, at: int) -> bool:
-    return at < len(text) and unicodedata.combining(text[at]) != 0
-
-
 @dataclass(frozen=True, slots=True)
 class NameCodec:
     """How one remote's paths go onto the wire and come back.
@@ -205,3 +173,34 @@ class NameCodec:
             return encode(other, self.charset)
         except ValueError:
             return None
+
+    def fit(self, stem: str, *, before: str = "", after: str = "", limit_bytes: int = NAME_MAX_BYTES) -> str:
+        """Make a name of three parts, its middle cut so that the whole has at most so many bytes on the wire.
+
+        No character is cut in two, and none is parted from the accents behind it.
+
+        Args:
+            stem: what may be cut, at its end.
+            before: goes in front, uncut.
+            after: goes behind, uncut.
+            limit_bytes: for the whole.
+
+        Raises:
+            ValueError: the uncut parts alone are too long, or a part has characters that the charset lacks.
+        """
+        if self._length(before + after) > limit_bytes:
+            raise ValueError(f"{before!r} and {after!r} have more than {limit_bytes} bytes")
+        kept = len(stem)
+        excess = self._length(before + stem + after) - limit_bytes
+        while kept and (excess > 0 or _parts_an_accent(stem, kept)):
+            # No character frees more bytes than that, so none goes that could stay.
+            kept -= max(1, excess // _MAX_WIRE_BYTES)
+            excess = self._length(before + stem[:kept] + after) - limit_bytes
+        return before + stem[:kept] + after
+
+    def _length(self, name: str) -> int:
+        return len(self.to_wire(name, creating=True))
+
+
+def _parts_an_accent(text: str, at: int) -> bool:
+    return at < len(text) and unicodedata.combining(text[at]) != 0

@@ -13,6 +13,8 @@ _SIX_NUMBERS = re.compile(r"(?<!\d)(\d{1,3})" + r"\s*,\s*(\d{1,3})" * 5 + r"(?!\
 # The delimiter is any printable character; protocol and address between the first two are to be empty, and
 # are passed over where they are not.
 _EXTENDED = re.compile(r"\(([!-~])([^()]*?)\1([^()]*?)\1(\d{1,5})\1\)")
+# A reply may have 64 KiB, and the second pattern takes the square of that in time.
+_SEARCHED = 1000
 _MAX_BYTE = 255
 _MAX_PORT = 65535
 
@@ -35,7 +37,7 @@ def parse_pasv(text: str) -> PassiveAddress:
     Raises:
         PeerProtocolError: there are no six numbers in it, or they are no address and port.
     """
-    match = _SIX_NUMBERS.search(text)
+    match = _SIX_NUMBERS.search(text[:_SEARCHED])
     if match is None:
         raise PeerProtocolError(f"no address in the reply to PASV: {text[:80]!r}")
     numbers = [int(number) for number in match.groups()]
@@ -50,7 +52,7 @@ def parse_epsv(text: str) -> PassiveAddress:
     Raises:
         PeerProtocolError: there is no port in it.
     """
-    match = _EXTENDED.search(text)
+    match = _EXTENDED.search(text[:_SEARCHED])
     if match is None:
         raise PeerProtocolError(f"no port in the reply to EPSV: {text[:80]!r}")
     return PassiveAddress(None, _checked_port(int(match[4]), text))

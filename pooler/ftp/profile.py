@@ -99,6 +99,8 @@ class Profile:
         final_s: limit for the reply after a transfer, from the end of the data, in seconds; None for
             ``exchange_s``.
         stall_s: how long a data connection may move nothing, in seconds.
+        noop_after_s: how long a transfer runs before a NOOP goes out beside it, and then between two, in
+            seconds; infinity for none.
         close_s: limit for saying goodbye, in seconds.
         checksum_s: limit for a server's own computing of a checksum, in seconds.
         doubt_s: how long nothing must follow a malformed reply before it is taken to have ended, in seconds.
@@ -143,6 +145,7 @@ class Profile:
     exchange_s: float = 60.0
     final_s: float | None = None
     stall_s: float = 60.0
+    noop_after_s: float = 60.0
     close_s: float = 1.0
     checksum_s: float = 300.0
     doubt_s: float = 1.0

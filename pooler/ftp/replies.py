@@ -57,6 +57,8 @@ _DENIED = (
 )
 
 _ABOUT_THE_FILE = frozenset({550, 553})
+# A reply may have 64 KiB. Nobody hides a reason behind so much, and the patterns take its square in time.
+_SEARCHED = 2000
 
 Make = Callable[[Reply, str, str], RemoteError]
 """From the reply, its text and the command for people."""
@@ -160,16 +162,17 @@ def classify(reply: Reply, command: Command | None, *, charset: str = "utf-8") -
         charset: of the names in text and command.
     """
     text = reply.text(charset)
+    searched = text[:_SEARCHED]
     verb = command.verb if command else ""
     shown = command.shown(charset) if command else "greeting"
     code = str(reply.code)
-    return next(rule.make(reply, text, shown) for rule in RULES if rule.fits(code, verb, text))
+    return next(rule.make(reply, text, shown) for rule in RULES if rule.fits(code, verb, searched))
 
 
 def farewell(reply: Reply) -> RemoteError:
     """Make the error that a 421 means to a session that stood idle."""
     text = reply.text()
-    if re.search(_FULL, text, re.IGNORECASE):
+    if re.search(_FULL, text[:_SEARCHED], re.IGNORECASE):
         return TooManySessions(f"the server closed an idle session: {reply.code} {text}")
     return SessionLost(f"the server closed an idle session: {reply.code} {text}")
 
@@ -179,5 +182,5 @@ def is_vague(error: ReplyError) -> bool:
 
     vsftpd says "Failed to open file", "Delete operation failed" and "Could not create file" to both.
     """
-    said = re.search(f"{_DENIED}|{_MISSING}", error.text, re.IGNORECASE)
+    said = re.search(f"{_DENIED}|{_MISSING}", error.text[:_SEARCHED], re.IGNORECASE)
     return error.reply_code in _ABOUT_THE_FILE and said is None

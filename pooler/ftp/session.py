@@ -28,7 +28,7 @@ from pooler.ftp.commands import Commands
 from pooler.ftp.control import ControlConnection
 from pooler.ftp.data import DataConnection
 from pooler.ftp.folders import make_folder, parent_of
-from pooler.ftp.learnt import Learnt
+from pooler.ftp.learnt import Learnt, Plain
 from pooler.ftp.profile import Profile
 from pooler.ftp.renaming import Renaming
 from pooler.ftp.replies import is_vague
@@ -59,13 +59,14 @@ class FtpSession:
         self._learnt = learnt
         self._peer = control.peer
         self._certificate = control.connection.certificate
+        self._tls_cipher = control.connection.tls_cipher
         self._in_use = False
         self._commands = Commands(control, profile, learnt)
         self._transfers = Transfers(self._commands)
         self._attributes = Attributes(self._commands)
         self._renaming = Renaming(self._commands, self._attributes)
-        self._browsing = Browsing(self._commands, self._transfers)
-        self._sums = Sums(self._commands)
+        self._browsing = Browsing(self._commands, self._transfers, self._attributes)
+        self._sums = Sums(self._commands, self._attributes)
         self._asked_size: tuple[str, int] | None = None
         """The file whose size was asked for last, and the answer: it tells a whole download without a 226."""
 
@@ -88,6 +89,16 @@ class FtpSession:
         return self._certificate
 
     @property
+    def tls_version(self) -> str | None:
+        """Such as ``TLSv1.3``, of the control connection; None without TLS."""
+        return self._peer.tls_version
+
+    @property
+    def tls_cipher(self) -> str | None:
+        """OpenSSL's name of the control connection's cipher; None without TLS."""
+        return self._tls_cipher
+
+    @property
     def last_reply(self) -> str | None:
         """The newest reply of the server, code and text."""
         reply = self._control.last_reply
@@ -99,7 +110,7 @@ class FtpSession:
         return self._control.transcript
 
     @property
-    def learnt(self) -> dict[str, object]:
+    def learnt(self) -> dict[str, Plain]:
         """What is known of the server, by all sessions of the connector: plain values, for the operator."""
         return self._learnt.snapshot()
 
@@ -188,6 +199,14 @@ class FtpSession:
             async with self._browsing.listing(path) as listing:
                 yield listing
 
+    def fit(self, stem: str, *, before: str, after: str) -> str:
+        """Make a name of three parts, its middle cut where the whole has more bytes than a name may have.
+
+        Raises:
+            LocalProtocolError: what cannot be cut is too long, or has characters that the charset lacks.
+        """
+        return self._commands.fit(stem, before=before, after=after)
+
     async def size(self, path: str) -> int | None:
         """Ask for the size of a file in bytes (RFC 3659 §4).
 
@@ -250,8 +269,11 @@ class FtpSession:
             ReplyError: the file cannot be read, or not now; the session survives.
             SessionLost: the control connection failed, or it took too long.
         """
-        with self._using():
-            return await self._commands.seek(path, lambda at: self._sums.ask(at, algorithms))
+        with self._using() as asked:
+            size_bytes = asked[1] if asked is not None and asked[0] == path else None
+            return await self._commands.seek(
+                path, lambda at: self._sums.ask(at, algorithms, size_bytes=size_bytes)
+            )
 
     async def rename(self, old: str, new: str, *, replace: bool = True) -> None:
         """Rename a file (RNFR, RNTO).

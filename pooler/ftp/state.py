@@ -181,7 +181,8 @@ TABLE: Mapping[State, Mapping[str, Row]] = {
         # Beside a transfer; its own end decides the state. ABOR: 426 for the transfer, then 225 or 226.
         "ABOR": {"2": _WAIT, "5": _WAIT},
         "STAT": {"211": _WAIT, "212": _WAIT, "213": _WAIT, "500": _WAIT, "502": _WAIT},
-        "NOOP": {"200": _WAIT, "500": _WAIT, "502": _WAIT},
+        # No transfer that runs ends by 20x or 50x, so whoever dislikes a NOOP may say so in any of these.
+        "NOOP": {"20": _WAIT, "50": _WAIT},
         "QUIT": {"221": State.CLOSED, "500": _WAIT, "502": _WAIT},
     },
     # RFC 959 §4.1.3: "must be immediately followed by".

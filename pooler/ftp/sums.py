@@ -6,7 +6,8 @@ Neighbours: `checksums` knows the commands and reads the replies.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from pooler.errors import ErrorCode, PeerProtocolError, RemoteError
+from pooler.errors import ErrorCode, PeerProtocolError, RemoteError, ReplyError
+from pooler.ftp.attributes import Attributes
 from pooler.ftp.checksums import Algorithm, Checksum, Method, choose
 from pooler.ftp.commands import ABOUT_THE_ARGUMENT, UNKNOWN_COMMAND, Commands
 from pooler.ftp.learnt import Ability
@@ -23,28 +24,33 @@ class Sums:
 
     Args:
         commands: of the session.
+        attributes: of the same.
     """
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: Commands, attributes: Attributes) -> None:
         self._commands = commands
+        self._attributes = attributes
         self._learnt = commands.learnt
         self._selected = commands.learnt.listed.hash_selected
 
     def __repr__(self) -> str:
         return f"<Sums {self._selected}>"
 
-    async def ask(self, where: bytes, algorithms: Sequence[str]) -> tuple[str, str] | None:
+    async def ask(
+        self, where: bytes, algorithms: Sequence[str], *, size_bytes: int | None = None
+    ) -> tuple[str, str] | None:
         """Ask for the first of these checksums that the server can compute, as `FtpSession.checksum` does.
 
         Args:
             where: the path's bytes.
             algorithms: names, in the order in which they are liked.
+            size_bytes: the file's size where it is known; else it is asked for, if the reply tells a range.
         """
         if self._commands.profile.transfer_type == "ascii":
             return None
         for method in self._methods(algorithms):
             found = await self._try(method, where)
-            if found is not None:
+            if found is not None and await self._is_of(found, where, size_bytes):
                 return found.algorithm.value, found.hexadecimal
         return None
 
@@ -77,7 +83,16 @@ class Sums:
             return None
         if method.verb == _HASH:
             self._learnt.found(Ability.HASH, works=True)
-        return found if not found.start else None
+        return found
+
+    async def _is_of(self, found: Checksum, where: bytes, size_bytes: int | None) -> bool:
+        """Whether the sum is of the whole of this file, and not of a part of it, or of another."""
+        if found.end is not None and size_bytes is None:
+            with suppress(
+                ReplyError
+            ):  # it has read the file: whatever this is about, the sum is none the worse
+                size_bytes = await self._attributes.size(where)
+        return found.is_of(where.decode(self._commands.profile.charset, "backslashreplace"), size_bytes)
 
     def _read(self, method: Method, reply: Reply, path: bytes) -> Checksum | None:
         """Read the reply; None where there is no checksum in it.

@@ -215,6 +215,12 @@ class TcpConnection:
         return self.tls.version() if self.tls else None
 
     @property
+    def tls_cipher(self) -> str | None:
+        """OpenSSL's name of the cipher in use; None without TLS."""
+        cipher = self.tls.cipher() if self.tls else None
+        return cipher[0] if cipher else None
+
+    @property
     def certificate(self) -> Certificate | None:
         """The other side's certificate; None without one."""
         der = self.tls.getpeercert(binary_form=True) if self.tls else None

@@ -5,8 +5,8 @@ RFC 959 §3, RFC 2428, RFC 3659 §5, RFC 4217 §7.
 One command at a time: EPSV, connect, RETR; or we listen, and the server connects. What failed on the data
 connection is explained by the server where it says why.
 
-Neighbours: `commands` sends, `data` moves the bytes, `active` listens; `session` and `browsing` have files
-and listings moved.
+Neighbours: `commands` sends, `data` moves the bytes, `active` listens, `noops` keeps the control connection
+from being forgotten meanwhile; `session` and `browsing` have files and listings moved.
 """
 
 import ssl
@@ -28,6 +28,7 @@ from pooler.ftp.commands import ABOUT_THE_ARGUMENT, UNKNOWN_COMMAND, Commands
 from pooler.ftp.data import DataConnection
 from pooler.ftp.dialogue import Final
 from pooler.ftp.learnt import Ability
+from pooler.ftp.noops import Noops
 from pooler.ftp.passive import PassiveAddress, parse_epsv, parse_pasv
 from pooler.ftp.replies import classify
 from pooler.ftp.wire import Command, Reply
@@ -64,6 +65,7 @@ class Transfers:
         self._control = commands.control
         self._profile = commands.profile
         self._learnt = commands.learnt
+        self._noops = Noops(commands.control, commands.learnt, commands.profile.noop_after_s)
         self._restarted = False
         """Whether the server may still hold an offset that it was told for an earlier transfer."""
 
@@ -86,8 +88,14 @@ class Transfers:
         Cancellation: no data connection is left open.
         """
         self._require_restart(offset)
-        if not self._profile.passive:
-            return await self._begin_active(command, offset)
+        begin = self._begin_passive if self._profile.passive else self._begin_active
+        transfer = await begin(command, offset)
+        if transfer.final is None:
+            self._noops.begin()
+            transfer.data.meanwhile = self._noops.say
+        return transfer
+
+    async def _begin_passive(self, command: Command, offset: int) -> Transfer:
         address = await self._passive()
         data = await DataConnection.open(self._control.connection, address, self._profile)
         try:
@@ -230,8 +238,13 @@ class Transfers:
             ReplyError: it did not.
             SessionLost: no reply came.
         """
-        limit_s = self._profile.final_s
-        self._commands.check(transfer.command, transfer.final or await self._control.final(within_s=limit_s))
+        try:
+            reply = transfer.final or await self._control.final(within_s=self._profile.final_s)
+        except RemoteError:
+            self._noops.broke()
+            raise
+        await self._noops.settle()
+        self._commands.check(transfer.command, reply)
 
     @asynccontextmanager
     async def resetting(self, transfer: Transfer) -> AsyncIterator[None]:
@@ -245,6 +258,7 @@ class Transfers:
             yield
         except DataConnectionError as error:
             data.reset()
+            self._noops.broke()
             if error is data.failure:
                 limit_s = self._profile.close_s if data.stalled else self._profile.final_s
                 raise await self._said_why(

@@ -228,6 +228,15 @@ def test_a_file_comes_and_goes(shell: Shell, server: RunningServer) -> None:
     assert shell.files() == {KOREAN, "deep"}
 
 
+def test_a_file_goes_as_its_remote_wants_it(shell: Shell, server: RunningServer) -> None:
+    shell.configure(server, base_path="/base", temp_name="/tmp/{name}.{token}")
+    (shell.folder / "f").write_bytes(b"four")
+    assert shell.run("put", "f", "site:/wanted/f") == Result(exits.OK, b"", "")
+    assert (server.root / "base/wanted/f").read_bytes() == b"four"
+    # It was made for the file on its way.
+    assert list((server.root / "base/tmp").iterdir()) == []
+
+
 def test_a_file_comes_and_goes_through_pipes(shell: Shell, server: RunningServer) -> None:
     shell.configure(server)
     data = os.urandom(1_500_000)
@@ -326,10 +335,13 @@ def test_a_probe(shell: Shell, server: RunningServer) -> None:
     assert "MLST" in str(found["features"])
     if server.ca_file:
         assert found["tls_version"].startswith("TLSv1.")
+        assert found["tls_cipher"].startswith(("TLS_", "ECDHE-"))
         assert found["certificate_days_left"] > 1
         assert found["certificate_not_after"].endswith("Z")
     else:
         assert found["tls_version"] is None
+        assert found["tls_cipher"] is None
+    assert found["tls_weakness"] is None
     assert list((server.root / "base/probed").iterdir()) == []
     lines = shell.run("probe", "site:").lines
     assert ["listing", "ok"] in [line.split() for line in lines]

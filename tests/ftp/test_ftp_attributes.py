@@ -173,6 +173,38 @@ async def test_a_server_that_sets_no_times_is_asked_once() -> None:
         await session.aclose()
 
 
+@pytest.mark.parametrize(
+    ("reply", "works"),
+    [
+        (b"213 Modify=20261123093000; /f", True),
+        (b"213 Modify=20261123092958; /f", True),  # FAT has even seconds only
+        (b"213 Modify=soon; /f", True),
+        (b"213 Date changed.", True),
+        (b"213 Modify=20261123183000; /f", False),
+    ],
+)
+async def test_mfmt_has_worked_only_where_its_reply_does_not_deny_it(reply: bytes, *, works: bool) -> None:
+    async with scripted_server({"MFMT": reply, "SITE": b"200 Set."}) as server:
+        session = await connect(server)
+        for _ in range(2):
+            assert await session.set_modified("/f", MOMENT)
+        assert server.verbs() == ["MFMT", "MFMT"] if works else ["MFMT", "SITE", "SITE"]
+        assert session.learnt["mfmt"] is works
+        await session.aclose()
+
+
+async def test_a_time_that_was_set_by_no_way_is_not_set() -> None:
+    script: Script = {
+        "MFMT": says(b"213 Modify=20261123093000; /f", b"213 Modify=19700101000000; /f"),
+        "SITE": b"500 No.",
+    }
+    async with scripted_server(script) as server:
+        session = await connect(server)
+        assert [await session.set_modified("/f", MOMENT) for _ in range(3)] == [True, False, False]
+        assert server.verbs() == ["MFMT", "MFMT", "SITE", "SITE"]
+        await session.aclose()
+
+
 async def test_a_time_refused_for_this_file_is_an_error() -> None:
     script: Script = {"MFMT": says(b"550 No such file.", b"550 Permission denied.")}
     async with scripted_server(script) as server:
@@ -192,14 +224,19 @@ HASH = b" HASH SHA-256;SHA-1*;MD5"
 
 async def test_hash_is_selected_once_and_read() -> None:
     async def compute(connection: Connection, _: bytes) -> None:  # as proftpd does
-        await connection.say(b"213-Computing SHA-256 digest", f"213 SHA-256 0-4 {SHA256.upper()} f".encode())
+        sum_line = f"213 SHA-256 0-4 {SHA256.upper()} /a b".encode()
+        await connection.say(b"213-Computing SHA-256 digest", sum_line)
 
     script: Script = {"FEAT": feat(HASH, b" XCRC filename"), "OPTS": b"200 SHA-256", "HASH": compute}
     async with scripted_server(script) as server:
+        server.files["/a b"] = b"four"
         session = await connect(server)
-        for _ in range(2):
-            assert await session.checksum("/a b", ["blake3", "sha256", "crc32"]) == ("sha256", SHA256)
-        assert server.commands == ["OPTS HASH SHA-256", "HASH /a b", "HASH /a b"]
+        assert await session.checksum("/a b", ["blake3", "sha256", "crc32"]) == ("sha256", SHA256)
+        # The range says nothing without the size; one that was asked for right before will do.
+        assert server.commands == ["OPTS HASH SHA-256", "HASH /a b", "SIZE /a b"]
+        assert await session.size("/a b") == 4
+        assert await session.checksum("/a b", ["sha256"]) == ("sha256", SHA256)
+        assert server.commands[3:] == ["SIZE /a b", "HASH /a b"]
         assert session.learnt["hash"] is True
         await session.aclose()
 
@@ -209,7 +246,18 @@ async def test_what_the_server_has_selected_already_is_not_selected() -> None:
     async with scripted_server(script) as server:
         session = await connect(server)
         assert await session.checksum("/f", ["sha1"]) == ("sha1", "ab" * 20)
-        assert server.commands == ["HASH /f"]
+        assert server.commands == ["HASH /f", "SIZE /f"]
+        await session.aclose()
+
+
+@pytest.mark.parametrize("said", [b"0-2 %s f", b"1-3 %s f", b"0-3 %s g", b"%s /in/g"])
+async def test_a_hash_of_a_part_or_of_another_file_does_not_count(said: bytes) -> None:
+    reply = b"213 SHA-1 " + said % (b"ab" * 20)
+    async with scripted_server({"FEAT": feat(b" HASH SHA-1*"), "HASH": reply}) as server:
+        server.files["/f"] = b"fourfour"
+        session = await connect(server)
+        assert await session.checksum("/f", ["sha1"]) is None
+        assert session.usable
         await session.aclose()
 
 

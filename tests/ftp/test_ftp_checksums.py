@@ -1,8 +1,6 @@
 """Checksums that servers compute: the choice, the commands, and replies in the dialects there are."""
 
 import contextlib
-import hashlib
-import zlib
 
 import pytest
 from hypothesis import given
@@ -22,30 +20,22 @@ def server(*lines: str) -> Features:
     return read_features([b"Features", *(f" {line}".encode() for line in lines), b"End"])
 
 
-@pytest.mark.parametrize("algorithm", Algorithm)
-@given(pieces=st.lists(st.binary(max_size=50), max_size=5))
-def test_sums_are_those_of_the_standard_library(algorithm: Algorithm, pieces: list[bytes]) -> None:
-    data = b"".join(pieces)
-    hasher = algorithm.new()
-    for piece in pieces:
-        hasher.update(memoryview(piece))
-    expected = (
-        f"{zlib.crc32(data):08x}"
-        if algorithm is Algorithm.CRC32
-        else hashlib.new(algorithm.value, data, usedforsecurity=False).hexdigest()
-    )
-    assert hasher.hexdigest() == expected
-    assert len(expected) == algorithm.digits
+@pytest.mark.parametrize(
+    ("algorithm", "digits"),
+    [("sha512", 128), ("sha256", 64), ("sha1", 40), ("md5", 32), ("crc32", 8)],
+)
+def test_how_long_a_sum_is(algorithm: str, digits: int) -> None:
+    assert Algorithm(algorithm).digits == digits
 
 
 @pytest.mark.parametrize(
     ("features", "wanted", "method"),
     [
-        (server("HASH SHA-1;SHA-256*;MD5"), None, Method(Algorithm.SHA256, "HASH", "SHA-256", selected=True)),
+        (server("HASH SHA-1;SHA-256*;MD5"), None, Method(Algorithm.SHA256, "HASH", "SHA-256")),
         (server("HASH SHA-1*;SHA-256"), None, Method(Algorithm.SHA256, "HASH", "SHA-256")),
         (server("HASH SHA-1*", "XSHA512"), None, Method(Algorithm.SHA512, "XSHA512")),
         (server("HASH SHA-1*", "XMD5"), [Algorithm.MD5], Method(Algorithm.MD5, "XMD5")),
-        (server("HASH CRC-32*", "XCRC"), None, Method(Algorithm.CRC32, "HASH", "CRC-32", selected=True)),
+        (server("HASH CRC-32*", "XCRC"), None, Method(Algorithm.CRC32, "HASH", "CRC-32")),
         (server("XSHA"), None, Method(Algorithm.SHA1, "XSHA")),
         (server("XCRC", "XMD5"), [Algorithm.CRC32, Algorithm.MD5], Method(Algorithm.CRC32, "XCRC")),
         (server("XCRC"), [Algorithm.SHA256, Algorithm.MD5], None),
@@ -61,11 +51,8 @@ def test_the_best_in_common(
 
 def test_commands() -> None:
     by_hash = Method(Algorithm.SHA256, "HASH", "SHA-256")
-    assert by_hash.select() == Command("OPTS", b"HASH SHA-256")
     assert by_hash.ask(b'/a "b" c') == Command("HASH", b'/a "b" c')
-    assert Method(Algorithm.SHA256, "HASH", "SHA-256", selected=True).select() is None
     by_verb = Method(Algorithm.CRC32, "XCRC")
-    assert by_verb.select() is None
     assert by_verb.ask(b"/a") == Command("XCRC", b"/a")
     assert by_verb.ask(b"/a b") == Command("XCRC", b'"/a b"')
     assert by_verb.ask(b'/a"b') == Command("XCRC", b'/a"b')
@@ -76,16 +63,16 @@ def test_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "start", "end"),
+    ("text", "start", "end", "name"),
     [
-        (f"SHA-256 0-49 {SHA256} filename.ext", 0, 49),
-        (f"sha-256 0-49 {SHA256.upper()} a b", 0, 49),
-        (f"SHA-256 10-20 {SHA256}", 10, 20),
-        (f"SHA-256 {SHA256} name", None, None),
+        (f"SHA-256 0-49 {SHA256} filename.ext", 0, 49, "filename.ext"),
+        (f"sha-256 0-49 {SHA256.upper()} a b", 0, 49, "a b"),
+        (f"SHA-256 10-20 {SHA256}", 10, 20, None),
+        (f"SHA-256 {SHA256} name", None, None, "name"),
     ],
 )
-def test_hash_replies(text: str, start: int | None, end: int | None) -> None:
-    assert parse_hash(text, Algorithm.SHA256) == Checksum(Algorithm.SHA256, SHA256, start, end)
+def test_hash_replies(text: str, start: int | None, end: int | None, name: str | None) -> None:
+    assert parse_hash(text, Algorithm.SHA256) == Checksum(Algorithm.SHA256, SHA256, start, end, name)
     method = Method(Algorithm.SHA256, "HASH", "SHA-256")
     assert method.read(text, "filename.ext").hexadecimal == SHA256
 
@@ -150,7 +137,26 @@ def test_replies_that_have_not_one_sum(text: str) -> None:
     [(None, None, True), (0, 49, True), (0, 50, True), (0, 48, False), (0, 51, False), (1, 49, False)],
 )
 def test_a_sum_of_a_part_is_not_that_of_the_whole(start: int | None, end: int | None, *, whole: bool) -> None:
-    assert Checksum(Algorithm.MD5, MD5, start, end).is_of(50) is whole
+    found = Checksum(Algorithm.MD5, MD5, start, end)
+    assert found.is_of("/a", 50) is whole
+    assert found.is_of("/a", None) is (start in {None, 0})
+
+
+@pytest.mark.parametrize(
+    ("told", "of_it"),
+    [
+        (None, True),
+        ("/in/a b", True),
+        ("a b", True),
+        ('"/in/a b"', True),
+        ("/other/a b", True),
+        ("b", False),
+        ("a", False),
+        ('"', False),
+    ],
+)
+def test_a_sum_of_another_file_is_not_of_this_one(told: str | None, *, of_it: bool) -> None:
+    assert Checksum(Algorithm.MD5, MD5, name=told).is_of("/in/a b", 50) is of_it
 
 
 @given(st.sampled_from(Algorithm), st.text(max_size=200), st.text(max_size=20), st.booleans())

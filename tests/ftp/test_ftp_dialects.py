@@ -109,7 +109,7 @@ async def test_commands_before_each_store() -> None:
         await session.aclose()
 
 
-async def test_translated_line_ends_have_no_sizes_and_no_checksums() -> None:
+async def test_point_21_translated_line_ends_have_no_sizes_and_no_checksums() -> None:
     script: Script = {"FEAT": feat(MLST_LINE, b" XMD5"), "MLST": mlst}
     async with scripted_server(script) as server:
         connector = FtpConnector(server.profile(transfer_type="ascii"))
@@ -267,7 +267,7 @@ def _no_rename_over(text: bytes) -> Script:
         (b"553 Rename failed.", ["SIZE /new"]),
     ],
 )
-async def test_where_rename_does_not_go_over_a_file_that_is_removed_first(
+async def test_point_10_where_rename_does_not_go_over_a_file_that_is_removed_first(
     text: bytes, asked: list[str]
 ) -> None:
     async with scripted_server(_no_rename_over(text)) as server:

@@ -77,10 +77,6 @@ def test_proftpd() -> None:
     assert features.mlst_selected == ("modify", "perm", "size", "type", "unique")
     assert features.hashes == ("CRC32", "MD5", "SHA-1", "SHA-256", "SHA-512")
     assert features.hash_selected == "SHA-1"
-    assert features.checksum_verbs == ("XCRC", "XSHA256")
-    assert features.auth == ("TLS",)
-    assert features.site == ("MKDIR", "UTIME")
-    assert features.rest_stream
     assert features.utf8
     assert not features.mdtm_sets
 
@@ -89,7 +85,6 @@ def test_serv_u() -> None:
     features = read_features(SERV_U, "Serv-U FTP Server v15.4 ready...")
     assert (features.family, features.version) == (Family.SERV_U, (15, 4))
     assert features.mdtm_sets
-    assert features.auth == ("SSL", "TLS")
     assert features.has("XCRC")
     assert features.utf8
     assert features.hash_selected is None
@@ -109,8 +104,8 @@ def test_nothing_is_known_without_feat(feat: tuple[bytes, ...] | None) -> None:
     assert features.answered is (feat is not None)
     assert dict(features.listed) == {}
     assert (features.family, features.quirks) == (Family.UNKNOWN, frozenset())
-    assert not any((features.mlsd, features.utf8, features.rest_stream, features.mdtm_sets))
-    assert features.hashes == features.mlst_facts == features.checksum_verbs == ()
+    assert not any((features.mlsd, features.utf8, features.mdtm_sets))
+    assert features.hashes == features.mlst_facts == ()
     assert Features() == Features()
 
 
@@ -233,6 +228,6 @@ def test_nothing_breaks_it(lines: list[bytes], greeting: str, system: str) -> No
     features = read_features(lines, greeting, system)
     for name in features.listed:
         assert name == name.upper()
-    for words in (features.mlst_facts, features.mlst_selected, features.hashes, features.auth, features.site):
+    for words in (features.mlst_facts, features.mlst_selected, features.hashes):
         assert "" not in words
     assert isinstance(hash(features), int)

@@ -98,7 +98,7 @@ async def test_hidden_names_are_asked_for_by_list_alone() -> None:
 
 
 @pytest.mark.parametrize("answer", [b"500 What?", b"502 Not here.", sends(b"drwxr-xr-x 2 ftp a\r\n" * 9999)])
-async def test_an_mlsd_that_is_listed_and_broken_is_asked_once(answer: bytes) -> None:
+async def test_point_8_an_mlsd_that_is_listed_and_broken_is_asked_once(answer: bytes) -> None:
     async with scripted_server({"FEAT": MLSD, "MLSD": answer, "LIST": sends(LINES)}) as server:
         connector = FtpConnector(server.profile())
         for _ in range(2):
@@ -126,7 +126,7 @@ async def test_an_mlsd_that_breaks_in_the_middle_is_an_error_and_the_next_goes_b
 
 @pytest.mark.parametrize("features", [b" SIZE", MLST_LINE])
 @pytest.mark.parametrize("answer", [b"550 No files found.", b"450 No files.", None, b"226 Nothing."])
-async def test_empty_and_missing_are_told_apart_by_cwd(features: bytes, answer: bytes | None) -> None:
+async def test_point_7_empty_and_missing_are_told_apart_by_cwd(features: bytes, answer: bytes | None) -> None:
     reply = sends(b"") if answer is None else answer
     async with scripted_server({"FEAT": feat(features), "LIST": reply, "MLSD": reply}) as server:
         server.folders.add("/empty")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pooler.ftp.encoding import RAW, STANDARD, Encoding, Flag, parse_encoding
-from pooler.ftp.names import NAME_MAX_BYTES, Form, NameCodec, check_charset, decode, encode, fit, other_form
+from pooler.ftp.names import NAME_MAX_BYTES, Form, NameCodec, check_charset, decode, encode, other_form
 
 CHARSETS = ["utf-8", "cp949", "euc-kr", "cp932", "shift_jis", "euc-jp", "gbk", "gb18030", "big5", "big5hkscs"]
 CHARSETS += ["latin-1", "cp1251", "cp1252", "koi8-r", "cp866", "ascii", "johab", "euc_jisx0213"]
@@ -114,7 +114,7 @@ def test_a_temporary_name_fits(stem: str, charset: str, limit_bytes: int) -> Non
         raw = encode(stem, charset)
     except ValueError:
         return
-    name = fit(stem, charset, before=".", after=".a1b2.part", limit_bytes=limit_bytes)
+    name = NameCodec(charset).fit(stem, before=".", after=".a1b2.part", limit_bytes=limit_bytes)
     kept = name[1 : -len(".a1b2.part")]
     assert name == f".{kept}.a1b2.part"
     assert stem.startswith(kept)
@@ -124,13 +124,13 @@ def test_a_temporary_name_fits(stem: str, charset: str, limit_bytes: int) -> Non
 
 
 def test_a_temporary_name_is_as_long_as_may_be_and_cuts_no_character() -> None:
-    assert fit("보" * 100, "utf-8", after=".part") == "보" * 83 + ".part"
-    assert fit("보" * 200, "cp949", after=".part") == "보" * 125 + ".part"
-    assert fit("e\u0301" * 3, "utf-8", limit_bytes=4) == "e\u0301"
+    assert NameCodec("utf-8").fit("보" * 100, after=".part") == "보" * 83 + ".part"
+    assert NameCodec("cp949").fit("보" * 200, after=".part") == "보" * 125 + ".part"
+    assert NameCodec("utf-8").fit("e\u0301" * 3, limit_bytes=4) == "e\u0301"
     with pytest.raises(ValueError, match="bytes"):
-        fit("a", "utf-8", after="x" * 256)
+        NameCodec("utf-8").fit("a", after="x" * 256)
     with pytest.raises(ValueError, match="lacks"):
-        fit("é" * 300, "ascii")
+        NameCodec("ascii").fit("é" * 300)
 
 
 # Encoding

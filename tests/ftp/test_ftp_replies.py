@@ -85,7 +85,7 @@ def make(line: str, command: str) -> RemoteError:
         ("502 What?", "PROT P", TlsError),
     ],
 )
-def test_what_ends_a_session(line: str, command: str, error: type[RemoteError]) -> None:
+def test_point_5_what_ends_a_session(line: str, command: str, error: type[RemoteError]) -> None:
     found = make(line, command)
     assert type(found) is error
     assert line[4:] in str(found)
@@ -142,7 +142,7 @@ def test_what_ends_a_session(line: str, command: str, error: type[RemoteError]) 
         ("503 RNFR first", "RNTO /a", ErrorCode.PROTOCOL_ERROR, Remedy.NEVER),
     ],
 )
-def test_what_refuses_a_command(line: str, command: str, code: ErrorCode, remedy: Remedy) -> None:
+def test_point_6_what_refuses_a_command(line: str, command: str, code: ErrorCode, remedy: Remedy) -> None:
     error = make(line, command)
     assert isinstance(error, ReplyError)
     assert (error.code, error.remedy) == (code, remedy)

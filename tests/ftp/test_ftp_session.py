@@ -90,7 +90,7 @@ async def test_passwords_are_in_no_repr_and_no_transcript() -> None:
         await session.aclose()
 
 
-async def test_tls_login_sends_auth_alone_and_protects_the_data(tmp_path: Path) -> None:
+async def test_point_14_tls_login_sends_auth_alone_and_protects_the_data(tmp_path: Path) -> None:
     async with scripted_server(tls_folder=tmp_path) as server:
         session = await connect(server)
         assert server.verbs() == ["AUTH", "USER", "PASS", "PBSZ", "PROT", "TYPE", "FEAT"]
@@ -155,7 +155,7 @@ async def test_a_missing_folder_is_made_once_it_was_refused() -> None:
         await session.aclose()
 
 
-async def test_a_folder_that_another_worker_was_faster_to_make_is_tried_once_more() -> None:
+async def test_point_13_a_folder_that_another_worker_was_faster_to_make_is_tried_once_more() -> None:
     async def faster(connection: Connection, argument: bytes) -> None:
         connection.server.folders.add(argument.decode())
         await connection.say(b"550 File exists.")
@@ -225,7 +225,7 @@ async def _two_150(connection: Connection, argument: bytes) -> None:
 
 
 @pytest.mark.parametrize("retr", [_done_before_data, _done_without_150, _two_150])
-async def test_replies_in_odd_order_are_borne(retr: Handler) -> None:
+async def test_points_1_3_4_replies_in_odd_order_are_borne(retr: Handler) -> None:
     async with scripted_server({"RETR": retr}) as server:
         server.files["/f"] = CONTENT
         session = await connect(server)
@@ -252,7 +252,7 @@ async def _cut_for_226(connection: Connection, argument: bytes) -> None:
 
 
 @pytest.mark.parametrize("retr", [_no_226, _cut_for_226])
-async def test_a_download_of_the_right_size_needs_no_226(retr: Handler) -> None:
+async def test_point_2_a_download_of_the_right_size_needs_no_226(retr: Handler) -> None:
     async with scripted_server({"RETR": retr}) as server:
         server.files["/f"] = CONTENT
         session = await connect(server, exchange_s=0.2)
@@ -281,7 +281,7 @@ async def test_a_download_of_unknown_or_another_size_needs_its_226() -> None:
             await fetch(session, "/f")
 
 
-async def test_an_upload_without_its_226_is_unknown() -> None:
+async def test_point_2_an_upload_without_its_226_is_unknown() -> None:
     async def no_226(connection: Connection, _: bytes) -> None:
         data = await connection.accept()
         await connection.say(b"150 Send it.")
@@ -297,7 +297,7 @@ async def test_an_upload_without_its_226_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_broken_upload_is_explained_by_its_final_reply(tmp_path: Path, tls: bool) -> None:  # noqa: FBT001 - a parameter of the table
+async def test_point_3_a_broken_upload_is_explained_by_its_final_reply(tmp_path: Path, tls: bool) -> None:  # noqa: FBT001 - a parameter of the table
     async def full(connection: Connection, _: bytes) -> None:
         data = await connection.accept()
         await connection.say(b"150 Send it.")
@@ -390,7 +390,7 @@ async def _fail_half_way(session: Session) -> None:
         raise ZeroDivisionError
 
 
-async def test_a_body_that_fails_resets_the_data_and_ends_the_session_without_waiting() -> None:
+async def test_point_11_a_body_that_fails_resets_the_data_and_ends_the_session_without_waiting() -> None:
     seen: list[bool] = []
 
     async def watch(connection: Connection, _: bytes) -> None:
@@ -431,7 +431,7 @@ async def test_leaving_a_download_before_its_end_is_refused() -> None:
         (b"", SessionLost),
     ],
 )
-async def test_what_comes_while_idle_ends_the_session_before_anything_is_sent(
+async def test_point_4_what_comes_while_idle_ends_the_session_before_anything_is_sent(
     said: bytes, error: type[RemoteError]
 ) -> None:
     go = trio.Event()
@@ -452,7 +452,7 @@ async def test_what_comes_while_idle_ends_the_session_before_anything_is_sent(
         assert not session.usable
 
 
-async def test_a_malformed_reply_is_taken_and_the_session_given_up() -> None:
+async def test_point_19_a_malformed_reply_is_taken_and_the_session_given_up() -> None:
     async def odd(connection: Connection, _: bytes) -> None:
         await connection.say(b"553-Disk is", b"150 full.")
 
@@ -496,7 +496,7 @@ async def test_a_reply_that_trickles_does_not_outlive_the_exchange() -> None:
         await server.all_left()
 
 
-async def test_plain_text_injected_before_the_handshake_is_thrown_away(tmp_path: Path) -> None:
+async def test_point_14_plain_text_injected_before_the_handshake_is_thrown_away(tmp_path: Path) -> None:
     async def auth(connection: Connection, _: bytes) -> None:
         await connection.say(b"234 Go on.", b"230 You are logged in, trust me.", b"200 Whatever.")
         await connection.secure()
@@ -579,7 +579,7 @@ async def test_a_server_that_does_no_tls_is_left(tmp_path: Path, script: Script)
         await server.all_left()
 
 
-async def test_a_missing_close_notify_is_borne_at_the_right_size_alone(tmp_path: Path) -> None:
+async def test_point_18_a_missing_close_notify_is_borne_at_the_right_size_alone(tmp_path: Path) -> None:
     async def ragged(connection: Connection, argument: bytes) -> None:
         data = await connection.accept()
         await connection.say(b"150 Here it comes.")
@@ -596,7 +596,7 @@ async def test_a_missing_close_notify_is_borne_at_the_right_size_alone(tmp_path:
         assert not session.usable
 
 
-async def test_a_data_connection_that_may_not_resume_wants_a_new_session(tmp_path: Path) -> None:
+async def test_point_16_a_data_connection_that_may_not_resume_wants_a_new_session(tmp_path: Path) -> None:
     async def reuse(connection: Connection, _: bytes) -> None:
         data = await connection.accept()
         await connection.say(b"150 Here it comes.")
@@ -681,7 +681,7 @@ async def test_a_size_that_is_none_breaks_the_protocol() -> None:
 
 
 @pytest.mark.parametrize("path", ["/a\rb", "/a\nDELE b", "/a\0b"])
-async def test_a_path_with_a_line_end_is_refused_before_anything_is_sent(path: str) -> None:
+async def test_point_9_a_path_with_a_line_end_is_refused_before_anything_is_sent(path: str) -> None:
     async with scripted_server() as server:
         session = await connect(server)
         server.commands.clear()

@@ -21,10 +21,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from pooler.config.tls import weak_ciphers
 from pooler.errors import ConnectError, SessionLost, TlsError
 from pooler.ftp.connector import FtpConnector
 from pooler.ftp.session import FtpSession
 from pooler.ftp.tcp import Certificate
+from pooler.ftp.tls import weakness
 from tests.support.moving import fetch, store
 from tests.support.scripted import Connection, ScriptedServer, scripted_server
 
@@ -164,9 +166,55 @@ async def test_weak_ciphers_are_refused_unless_asked_for(tmp_path: Path) -> None
         server.context.set_ciphers("AES128-SHA256")
         with pytest.raises(TlsError, match=r"(?i)handshake"):
             await connect(server, ca_file=str(tmp_path / "own.pem"))
-        session = await connect(server, ca_file=str(tmp_path / "own.pem"), tls_ciphers="kRSA+AES")
-        await store(session, "/f", CONTENT)
+        told: list[tuple[str, str]] = []
+        connector = FtpConnector(
+            server.profile(ca_file=str(tmp_path / "own.pem"), tls_ciphers="kRSA+AES"),
+            on_weak_tls=lambda weakness: told.append((weakness, server.verbs()[-1])),
+        )
+        for _ in range(2):
+            session = await connector.connect()
+            assert (session.tls_version, session.tls_cipher) == ("TLSv1.2", "AES128-SHA256")
+            await store(session, "/f", CONTENT)
+            await session.aclose()
+        # Once, and before the password has gone over it.
+        assert told == [("AES128-SHA256 has no forward secrecy", "AUTH")]
+        assert connector.learnt["tls_weakness"] == "AES128-SHA256 has no forward secrecy"
+
+
+def test_what_is_weak_at_load_is_weak_on_the_wire() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_ciphers("ALL:COMPLEMENTOFALL:!PSK:!SRP:@SECLEVEL=0")
+    for name in (str(cipher["name"]) for cipher in context.get_ciphers()):
+        is_weak = name in weak_ciphers(f"{name}:@SECLEVEL=0") if not name.startswith("TLS_") else False
+        assert (weakness("TLSv1.2", name) is not None) is is_weak, name
+    assert weakness("TLSv1.3", "TLS_AES_128_GCM_SHA256") is None
+    assert weakness(None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "cipher", "words"),
+    [
+        ("TLSv1.2", "AES256-GCM-SHA384", "AES256-GCM-SHA384 has no forward secrecy"),
+        ("TLSv1.2", "ECDHE-RSA-RC4-SHA", "ECDHE-RSA-RC4-SHA is broken"),
+        ("TLSv1.2", "DES-CBC3-SHA", "DES-CBC3-SHA is broken"),
+        ("TLSv1.2", "ADH-AES256-SHA", "ADH-AES256-SHA shows no certificate"),
+        ("TLSv1.1", "ECDHE-RSA-AES256-SHA", "TLSv1.1 is broken"),
+        ("TLSv1", "AES256-SHA", "TLSv1 is broken, AES256-SHA has no forward secrecy"),
+    ],
+)
+def test_what_is_weak_is_named(version: str, cipher: str, words: str) -> None:
+    assert weakness(version, cipher) == words
+
+
+async def test_strong_tls_is_not_told_about(tmp_path: Path) -> None:
+    async with scripted_server(tls_folder=tmp_path) as server:
+        told: list[str] = []
+        connector = FtpConnector(server.profile(), on_weak_tls=told.append)
+        session = await connector.connect()
+        assert (session.tls_version, session.tls_cipher) == ("TLSv1.3", connector.learnt["tls_cipher"])
         await session.aclose()
+        assert told == []
+        assert connector.learnt["tls_weakness"] is None
 
 
 async def test_a_cipher_that_there_is_not_is_an_error_of_tls(tmp_path: Path) -> None:
@@ -186,6 +234,7 @@ async def test_broken_versions_are_spoken_only_when_the_floor_is_lowered(tmp_pat
             await connect(server)
         session = await connect(server, minimum_tls=ssl.TLSVersion.TLSv1)
         assert session.peer.tls_version == "TLSv1"
+        assert str(session.learnt["tls_weakness"]).startswith("TLSv1 is broken")
         await store(session, "/f", CONTENT)
         assert await fetch(session, "/f") == CONTENT
         await session.aclose()

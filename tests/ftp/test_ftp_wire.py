@@ -100,7 +100,7 @@ def test_a_server_that_says_both_yes_and_no_has_said_no() -> None:
     assert parser.settle().code == 553
 
 
-def test_lines_and_replies_have_an_end() -> None:
+def test_point_19_lines_and_replies_have_an_end() -> None:
     assert parse(b"200 " + b"a" * (MAX_LINE_BYTES - 5) + b"\r\n")
     for data in (
         b"a" * (MAX_LINE_BYTES + 1),
@@ -233,7 +233,7 @@ def test_commands(command: Command, data: bytes, shown: str) -> None:
     assert shown in repr(command).replace("\\\\", "\\")
 
 
-def test_iac_is_doubled_only_where_asked_for() -> None:
+def test_point_9_iac_is_doubled_only_where_asked_for() -> None:
     assert Command("SIZE", b"a\xffb").encode(double_iac=True) == b"SIZE a\xff\xffb\r\n"
 
 

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from pooler.ftp.profile import Proxy
+from tests.support.cutting import reset_on_close
 
 HOST = "127.0.0.1"
 
@@ -123,6 +124,8 @@ async def _relay(one: trio.SocketStream, other: trio.SocketStream) -> None:
                 await target.send_all(data)
             await target.send_eof()
         except trio.BrokenResourceError:
+            for stream in (one, other):  # an end in order would make a whole file of a part
+                reset_on_close(stream.socket)
             nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:

@@ -9,14 +9,14 @@ import hashlib
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
 
 from pooler.errors import ErrorCode, PoolerError, ReplyError, SessionLost
 from pooler.model.outcome import Peer
-from pooler.transfer.session import Entry, Stat
+from pooler.transfer.session import Entry, EntryKind, Stat
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class ServerDouble:
         files: what the server holds, by path.
         faults: what goes wrong: at the n-th call of a kind, such as ``("send", 2)``. Kinds are
             ``retrieve``, ``receive``, ``retrieved`` (the final reply), ``store``, ``send``, ``stored``,
-            ``size``, ``stat``, ``set_modified``, ``checksum``, ``rename``, ``remove`` and ``keep_alive``.
+            ``size``, ``stat``, ``set_modified``, ``checksum``, ``list``, ``rename``, ``remove`` and
+            ``keep_alive``.
         sizes: what it says of sizes, where that is not the truth; None: it cannot tell.
         chunk_bytes: how much one ``receive_into`` gives at most.
         loses_bytes: bytes that vanish from the end of each file that is stored.
@@ -50,6 +51,7 @@ class ServerDouble:
         sets_times: whether it can set one.
         sums: the checksums that it can compute.
         restarts: whether a transfer may begin at an offset.
+        folders: those that are there without a file in them.
         happens: what somebody else does to it, right before the n-th call of a kind.
         calls: what was asked, in order.
     """
@@ -65,6 +67,7 @@ class ServerDouble:
     sets_times: bool = True
     sums: Sequence[str] = ()
     restarts: bool = True
+    folders: Sequence[str] = ()
     happens: Mapping[tuple[str, int], Callable[[], object]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
@@ -115,6 +118,9 @@ class SessionDouble:
             self._usable = False
             raise
 
+    def fit(self, stem: str, *, before: str, after: str) -> str:
+        return before + stem[: max(0, 64 - len(before) - len(after))] + after
+
     async def size(self, path: str) -> int | None:
         self._fail(await self._begin("size", path))
         return self._size(path)
@@ -141,8 +147,22 @@ class SessionDouble:
                 return algorithm, hashlib.new(algorithm, data).hexdigest()
         return None
 
-    def listing(self, path: str) -> AbstractAsyncContextManager[AsyncIterator[Entry]]:
-        raise AssertionError(f"no transfer lists {path}")
+    @asynccontextmanager
+    async def listing(self, path: str) -> AsyncIterator[AsyncIterator[Entry]]:
+        self._fail(await self._begin("list", path))
+        folder = f"{path.rstrip('/')}/"
+        below = {found: data for found, data in self._server.files.items() if found.startswith(folder)}
+        if not below and path not in self._server.folders:
+            raise ReplyError(550, "No such folder", "…", code=ErrorCode.FILE_NOT_FOUND)
+
+        async def entries() -> AsyncIterator[Entry]:
+            for found, data in below.items():
+                await trio.lowlevel.checkpoint()
+                name, deeper, _ = found.removeprefix(folder).partition("/")
+                kind = EntryKind.FOLDER if deeper else EntryKind.FILE
+                yield Entry(name, kind, None if deeper else len(data))
+
+        yield entries()
 
     async def rename(self, old: str, new: str, *, replace: bool = True) -> None:
         fault = await self._begin("rename", f"{old} {new}")
