@@ -121,6 +121,12 @@ class BusError(PoolerError):
     remedy = Remedy.LATER
 
 
+class BrokerRefused(BusError):
+    """A broker does not let us in, or is none that we trust: trying again only locks the account."""
+
+    remedy = Remedy.NEVER
+
+
 class RemoteError(PoolerError):
     """Something went wrong between us and an FTP server."""
 

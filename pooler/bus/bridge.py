@@ -4,8 +4,9 @@ Two asyncio tasks live behind it, and nothing else does: the consumer pump and t
 run inside the Trio thread, so that handing a batch over is a plain call, and each crosses once a batch.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import structlog
@@ -15,10 +16,16 @@ from aiokafka import TopicPartition
 
 from pooler.bus import clients
 from pooler.bus.clients import CLOSE_S, on_asyncio
-from pooler.bus.ledger import Commitment, Ledger
+from pooler.bus.delivery import AtLeastOnce, Delivery
+from pooler.bus.ledger import Commitment, Ledger, Partition
 from pooler.bus.offsets import Offsets
-from pooler.bus.reader import ConsumerPump, Ownership
-from pooler.bus.writer import ProducerPump, Publication, topics
+from pooler.bus.ownership import Ownership
+from pooler.bus.publication import Publication
+from pooler.bus.reader import ConsumerPump
+from pooler.bus.topics import check_topics
+from pooler.bus.transactions import ExactlyOnce
+from pooler.bus.watchdog import Watchdog
+from pooler.bus.writer import ProducerPump
 from pooler.config.settings import KafkaSettings
 from pooler.model.job import Record
 
@@ -51,19 +58,32 @@ class KafkaBridge:
     Args:
         settings: the topics, and how much may be in hand.
         consumer: started.
-        producer: started.
+        producer: started; None where each partition is to have a transactional one.
 
     Attributes:
         ledger: the books of the partitions that are ours.
     """
 
-    def __init__(self, settings: KafkaSettings, consumer: Any, producer: Any) -> None:
+    def __init__(self, settings: KafkaSettings, consumer: Any, producer: Any = None) -> None:
         self.ledger = Ledger()
         self._consumer = consumer
         self._ownership = Ownership()
-        self._offsets = Offsets(consumer, self.ledger)
-        self._reader = ConsumerPump(consumer, settings, self.ledger, self._offsets, self._ownership)
-        self._writer = ProducerPump(producer, settings, self._offsets, self._ownership)
+        self._offsets = Offsets(consumer, self.ledger, settings)
+        self._delivery: Delivery
+        if producer is None:
+            self._delivery = ExactlyOnce(settings, self._offsets, self.ledger, self._ownership)
+        else:
+            self._delivery = AtLeastOnce(producer, settings, self._offsets, self._ownership)
+        self._reader = ConsumerPump(consumer, settings, self.ledger, self._delivery, self._ownership)
+        self._writer = ProducerPump(self._delivery, self._ownership)
+        self._watchdog = Watchdog(
+            settings.watchdog_seconds,
+            self._reader,
+            self._writer,
+            ownership=self._ownership,
+            ledger=self.ledger,
+            probe=partial(on_asyncio, clients.has_more, settings),
+        )
 
     @property
     def records(self) -> trio.MemoryReceiveChannel[list[Record]]:
@@ -84,13 +104,41 @@ class KafkaBridge:
         """Read nothing more: ends ``records``; polling goes on, so that the partitions stay ours."""
         self._reader.stop_taking()
 
-    def behind(self) -> dict[tuple[str, int], Commitment]:
+    def behind(self) -> dict[Partition, Commitment]:
         """Tell which partitions have something to commit that is not committed yet."""
         return self._offsets.behind()
 
-    async def publish(self, publication: Publication) -> bool:
-        """Have records acknowledged, then commit; see `ProducerPump.publish`."""
-        return await self._writer.publish(publication)
+    async def publish(self, publications: Sequence[Publication]) -> bool:
+        """Have answers and their offsets delivered; see `ProducerPump.publish`."""
+        return await self._writer.publish(publications)
+
+    @contextmanager
+    def hurrying(self, hurry: Callable[[], object]) -> Iterator[None]:
+        """Have a function called before partitions are given away; ``flushed`` is to be called behind it."""
+
+        def ask() -> bool:
+            hurry()
+            return True
+
+        before, self._ownership.hurry = self._ownership.hurry, ask
+        try:
+            yield
+        finally:
+            self._ownership.hurry = before
+            self.flushed()
+
+    def flushed(self) -> None:
+        """Say that what had ended when we were hurried is published."""
+        self._ownership.flushed.set()
+
+    def when_lost(self, lost: Callable[[], object]) -> None:
+        """Have a function called when partitions may be somebody else's now; ``ledger.wants`` tells."""
+        self._ownership.lost = lost
+
+    @property
+    def stopped(self) -> dict[Partition, str]:
+        """The partitions that are ours and are not read, and why."""
+        return dict(self._reader.stopped)
 
     def positions(self) -> list[PartitionPosition]:
         """Tell where reading stands in each partition that is ours."""
@@ -114,34 +162,57 @@ class KafkaBridge:
         async with trio.open_nursery() as pumps:
             pumps.start_soon(on_asyncio, self._reader.run)
             pumps.start_soon(on_asyncio, self._writer.run)
+            pumps.start_soon(self._watchdog.run)
             task_status.started()
+
+    async def aclose(self) -> None:
+        """Close the clients that publishing has made, each within ``CLOSE_S`` seconds."""
+        await on_asyncio(self._delivery.aclose)
 
 
 @asynccontextmanager
-async def open_bridge(settings: KafkaSettings) -> AsyncIterator[KafkaBridge]:
-    """Run a consumer and a producer for as long as the block lasts.
+async def open_bridge(settings: KafkaSettings, deadline_s: float) -> AsyncIterator[KafkaBridge]:
+    """Run a consumer and its producers for as long as the block lasts.
 
     Args:
         settings: where the brokers are, and what to call ourselves.
+        deadline_s: how long a job may take, in seconds; the input topic has to keep it for longer.
 
     Yields:
         The bridge, connected.
 
     Raises:
-        BusError: no broker answers, or, later, one of the pumps failed; in a group.
+        BusError: no broker answers or lets us in, or, later, one of the pumps failed; in a group.
+        ConfigError: the topics are set up so that jobs or answers would be lost; in a group.
 
-    Cancellation: leaves the group and closes both clients, each within ``CLOSE_S`` seconds.
+    Cancellation: leaves the group and closes all clients, each within ``CLOSE_S`` seconds.
     """
     async with trio_asyncio.open_loop() as loop:
         loop.set_exception_handler(clients.log_unretrieved)
+        await on_asyncio(clients.reach, settings)
+        await on_asyncio(check_topics, settings, deadline_s)
         async with _started(clients.make_consumer(settings), settings) as consumer:
-            await _look_for_topics(consumer, settings)
-            async with _started(clients.make_producer(settings), settings) as producer:
-                bridge = KafkaBridge(settings, consumer, producer)
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(bridge.run)
+            if settings.delivery == "exactly_once":
+                async with _running(KafkaBridge(settings, consumer)) as bridge:
                     yield bridge
-                    nursery.cancel_scope.cancel()
+            else:
+                async with (
+                    _started(clients.make_producer(settings), settings) as producer,
+                    _running(KafkaBridge(settings, consumer, producer)) as bridge,
+                ):
+                    yield bridge
+
+
+@asynccontextmanager
+async def _running(bridge: KafkaBridge) -> AsyncIterator[KafkaBridge]:
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(bridge.run)
+            yield bridge
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.move_on_after(CLOSE_S + 1, shield=True):
+            await bridge.aclose()
 
 
 @asynccontextmanager
@@ -152,11 +223,3 @@ async def _started(client: Any, settings: KafkaSettings) -> AsyncIterator[Any]:
     finally:
         with trio.move_on_after(CLOSE_S + 1, shield=True):
             await on_asyncio(clients.stop, client)
-
-
-async def _look_for_topics(consumer: Any, settings: KafkaSettings) -> None:
-    """Say which topics are missing: without the input topic nothing would ever be assigned, silently."""
-    there = await on_asyncio(consumer.topics)
-    for topic in (settings.input_topic, *topics(settings).values()):
-        if topic not in there:
-            log.warning("topic_missing", topic=topic)

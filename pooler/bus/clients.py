@@ -11,25 +11,32 @@ from typing import Any
 import structlog
 import trio
 import trio_asyncio
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError
 
+from pooler.bus.membership import GroupConsumer
+from pooler.bus.security import credentials, knock
 from pooler.config.settings import KafkaSettings
-from pooler.errors import BusError
+from pooler.errors import BrokerRefused, BusError
 
 log = structlog.get_logger(__name__)
 
 CLOSE_S = 5.0
 """How long closing a client may take: by itself it may hang."""
 
+LOOK_S = 10.0
+"""How long a look at the brokers by another consumer may take."""
+
 
 def make_consumer(settings: KafkaSettings) -> Any:
     """Make the consumer of the input topic; not started, not subscribed."""
-    return AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
-        client_id=settings.client_id,
+    return GroupConsumer(
+        **_connection(settings),
         group_id=settings.consumer_group,
+        # A static member does not leave when it is stopped: the group waits for it, a session's time.
+        group_instance_id=settings.group_instance_id,
         # Committed is what is answered, never what was fetched.
         enable_auto_commit=False,
         # Positions are set at each assignment; one that is out of range is to be loud.
@@ -42,38 +49,127 @@ def make_consumer(settings: KafkaSettings) -> Any:
     )
 
 
-def make_producer(settings: KafkaSettings) -> Any:
-    """Make a producer; not started."""
+def make_producer(settings: KafkaSettings, *, transactional_id: str | None = None) -> Any:
+    """Make a producer; not started.
+
+    Args:
+        settings: where the brokers are.
+        transactional_id: makes it transactional; its start shuts out whoever had that name before.
+    """
     return AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap_servers,
-        client_id=settings.client_id,
+        transactional_id=transactional_id,
+        transaction_timeout_ms=settings.transaction_timeout_ms,
+        **_connection(settings),
         acks="all",
         enable_idempotence=True,
+        compression_type=None if settings.compression == "none" else settings.compression,
         linger_ms=5,
         # What is too large is the topic's to say: a dead letter may be as large as what was read.
         max_request_size=16 * 1024 * 1024,
     )
 
 
+def make_admin(settings: KafkaSettings) -> Any:
+    """Make a client that asks how topics are set up; not started."""
+    return AIOKafkaAdminClient(**_connection(settings))
+
+
+def _connection(settings: KafkaSettings) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "metadata_max_age_ms": settings.metadata_max_age_ms,
+        **credentials(settings),
+    }
+
+
+async def has_more(settings: KafkaSettings, offsets: Mapping[tuple[str, int], int]) -> set[tuple[str, int]]:
+    """Tell which partitions have a record at an offset or behind it, as a consumer of its own sees it.
+
+    Args:
+        settings: where the brokers are.
+        offsets: by partition.
+    """
+    consumer = AIOKafkaConsumer(
+        **_connection(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+    )
+    try:
+        return await bounded(_look(consumer, offsets), LOOK_S) or set()
+    except KafkaError as error:
+        log.warning("probe_failed", error=repr(error))
+        return set()
+    finally:
+        await stop(consumer)  # noqa: ASYNC102 - asyncio's, with a deadline of its own
+
+
+async def _look(consumer: Any, offsets: Mapping[tuple[str, int], int]) -> set[tuple[str, int]]:
+    await consumer.start()
+    places = {TopicPartition(*partition): offset for partition, offset in offsets.items()}
+    consumer.assign(list(places))
+    for place, offset in places.items():
+        consumer.seek(place, offset)
+    found = await consumer.getmany(timeout_ms=int(LOOK_S * 500))
+    return {(place.topic, place.partition) for place, messages in found.items() if messages}
+
+
+async def reach(settings: KafkaSettings) -> None:
+    """Wait until the brokers let us in, trying as often as the configuration says; before the first client.
+
+    Raises:
+        BrokerRefused: they do not, and would not later.
+        BusError: no broker answers.
+    """
+    pauses = pauses_s(settings)
+    while True:
+        try:
+            await knock(settings)
+        except BusError as error:
+            await _pause(error, pauses)
+        else:
+            return
+
+
 async def start(client: Any, settings: KafkaSettings) -> None:
     """Start a client, trying as often as the configuration says.
 
     Raises:
+        BrokerRefused: the brokers do not let us in, and would not later.
         BusError: no broker answers.
     """
     pauses = pauses_s(settings)
     while True:
         try:
             await client.start()
-        except (KafkaError, OSError) as error:
-            pause_s = next(pauses, None)
-            servers = ",".join(settings.bootstrap_servers)
-            if pause_s is None:
-                raise BusError(f"cannot reach Kafka at {servers}: {error}") from error
-            log.warning("broker_unreachable", servers=servers, error=str(error), again_in_s=pause_s)
-            await asyncio.sleep(pause_s)
+        except (KafkaError, OSError, ValueError) as error:
+            await _pause(await _cause(error, settings), pauses)
         else:
             return
+
+
+async def _cause(error: Exception, settings: KafkaSettings) -> BusError:
+    """Find out why a client could not be started: itself it does not tell."""
+    try:
+        await knock(settings)
+    except BusError as found:
+        return found
+    return BusError(f"cannot reach Kafka at {','.join(settings.bootstrap_servers)}: {error}")
+
+
+async def _pause(error: BusError, pauses: Iterator[float]) -> None:
+    """Wait before the next try.
+
+    Raises:
+        BusError: there is to be none.
+    """
+    pause_s = None if isinstance(error, BrokerRefused) else next(pauses, None)
+    if pause_s is None:
+        event = "broker_refused" if isinstance(error, BrokerRefused) else "broker_unreachable"
+        log.error(event, error=str(error))
+        raise error
+    log.warning("broker_unreachable", error=str(error), again_in_s=pause_s)
+    await asyncio.sleep(pause_s)
 
 
 async def stop(client: Any) -> None:
@@ -88,11 +184,16 @@ def pauses_s(settings: KafkaSettings) -> Iterator[float]:
 
 
 async def bounded(work: Awaitable[Any], seconds: float) -> Any:
-    """Await work for so long at most; None where it took longer: it is told to end, and not waited for."""
+    """Await work for so long at most.
+
+    Returns:
+        What comes of it; None where it took longer: it is told to end, and not waited for. None, too, where
+        it was cancelled from inside: aiokafka cancels what waits for a client that is being closed.
+    """
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({task}, timeout=seconds)
-        return task.result() if task.done() else None
+        return task.result() if task.done() and not task.cancelled() else None
     finally:
         task.cancel()
 

@@ -31,6 +31,10 @@ _VERSION = b"\x01"
 _DECODED_BITS_LIMIT = 8 * 1024 * 1024
 
 
+Partition = tuple[str, int]
+"""A topic, and the number of one of its partitions."""
+
+
 class Commitment(NamedTuple):
     """What is written to Kafka for one partition.
 
@@ -249,18 +253,18 @@ class Ledger:
 
     def __init__(self) -> None:
         self.load = Load()
-        self._books: dict[tuple[str, int], PartitionLedger] = {}
+        self._books: dict[Partition, PartitionLedger] = {}
 
-    def __getitem__(self, partition: tuple[str, int]) -> PartitionLedger:
+    def __getitem__(self, partition: Partition) -> PartitionLedger:
         return self._books[partition]
 
-    def __iter__(self) -> Iterator[tuple[str, int]]:
+    def __iter__(self) -> Iterator[Partition]:
         return iter(self._books)
 
     def __contains__(self, partition: object) -> bool:
         return partition in self._books
 
-    def open(self, partition: tuple[str, int], offset: int, settled: Collection[int]) -> PartitionLedger:
+    def open(self, partition: Partition, offset: int, settled: Collection[int]) -> PartitionLedger:
         """Take a partition on, or keep it through a rebalance.
 
         Args:
@@ -280,7 +284,7 @@ class Ledger:
             self.load.subtract(released, before - len(book.pending))
         return book
 
-    def close(self, partition: tuple[str, int]) -> None:
+    def close(self, partition: Partition) -> None:
         """Give a partition up: what of it is in hand is somebody else's now."""
         book = self._books.pop(partition)
         self.load.subtract(sum(book.pending.values()), len(book.pending))

@@ -20,22 +20,22 @@ class AskedOptions(msgspec.Struct, forbid_unknown_fields=True):
     overwrite: bool | Literal["always", "never", "if_newer", "if_different"] = True
     retry_count: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
     deadline_seconds: Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400)] | None = None
-    verify: Literal["none", "size", "checksum"] | None = None
-    in_place: bool = False
+    verify: Literal["none", "size", "checksum", "read_back"] | None = None
+    in_place: bool | None = None
     checksum: Annotated[str, msgspec.Meta(pattern=_CHECKSUM)] | None = None
     preserve_mtime: bool | None = None
     resume: bool | None = None
     after: Annotated[str, msgspec.Meta(pattern=_AFTER)] | None = None
     delete_source: bool | None = None
+    write_marker: bool | None = None
+    check: bool | None = None
+    order_key: Annotated[str, msgspec.Meta(min_length=1, max_length=1_024)] | None = None
 
 
 # Options that records may hold already and that this version does not know how to honour: taken where
 # they ask for nothing, refused where they ask for something.
 _ASKING_NOTHING: Mapping[str, tuple[Any, ...]] = {
-    "check": (None, False),
-    "order_key": (None,),
     "priority": (None,),
-    "write_marker": (None, False),
 }
 
 
@@ -67,22 +67,24 @@ def options_of(asked: AskedOptions, *, source_path: str, task_id: str, record: R
     if isinstance(overwrite, bool):
         overwrite = "always" if overwrite else "never"
     after, move_to = _after(asked)
-    verify = asked.verify or ("size" if asked.checksum is None else "checksum")
-    if asked.checksum is not None and verify != "checksum":
-        raise ValueError(f"A checksum is expected, but `verify` is {verify} - at `$.options.verify`")
-    if after is not After.NONE and verify == "none":
+    if asked.checksum is not None and asked.verify in {"none", "size"}:
+        raise ValueError(f"A checksum is expected, but `verify` is {asked.verify} - at `$.options.verify`")
+    if after is not After.NONE and asked.verify == "none":
         raise ValueError("Nothing is done to a source whose copy is not verified - at `$.options.verify`")
     return Options(
         overwrite=Overwrite(overwrite),
         retry_count=asked.retry_count,
         deadline_seconds=asked.deadline_seconds,
-        verify=Verify(verify),
+        verify=None if asked.verify is None else Verify(asked.verify),
         in_place=asked.in_place,
         checksum=None if asked.checksum is None else Checksum(*asked.checksum.lower().split(":")),
         preserve_mtime=bool(asked.preserve_mtime),
         resume=bool(asked.resume),
         after=after,
         move_to=None if move_to is None else _filled(move_to, source_path, task_id, record),
+        write_marker=bool(asked.write_marker),
+        check=bool(asked.check),
+        order_key=asked.order_key,
     )
 
 

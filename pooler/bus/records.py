@@ -14,7 +14,7 @@ import msgspec
 
 from pooler.bus.options import AskedOptions, options_of, supported
 from pooler.errors import ErrorCode
-from pooler.model.job import Direction, Endpoint, Job, Record
+from pooler.model.job import Direction, Endpoint, Job, Record, marker_of
 from pooler.model.outcome import Outcome, Status
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -211,11 +211,13 @@ def encode_outcome(
         "verified": outcome.verified,
         "source_checked": outcome.source_checked,
     }
-    for name in ("checksum", "resumed_from", "after", "after_error"):
+    for name in ("checksum", "resumed_from", "after", "after_error", "check"):
         if (value := getattr(outcome, name)) is not None:
             answer[name] = value
     if outcome.mtime_kept is not None:
         answer["mtime"] = "kept" if outcome.mtime_kept else "not kept"
+    if outcome.marked:
+        answer["marker"] = marker_of(job.destination.path)
     if job.operation is not None:
         answer["operation"] = job.operation
     if job.metadata is not None:
@@ -274,7 +276,7 @@ def _answer(
         answer["job"] = msgspec.Raw(record.value or b"null")
     out = OutRecord(kind, key, msgspec.json.encode(answer), record.headers)
     # The largest first; what is small stays as it is.
-    for name in ("job", *bulky, "metadata", "src_path", "dst_path", "error_message", "after_error"):
+    for name in ("job", *bulky, "metadata", "src_path", "dst_path", "marker", "error_message", "after_error"):
         if out.size_bytes <= limit_bytes:
             return out
         if name in answer and len(written := msgspec.json.encode(answer[name])) > _STUB_FROM_BYTES:

@@ -7,10 +7,10 @@ import structlog
 import trio
 
 from pooler.bus.bridge import KafkaBridge
-from pooler.bus.ledger import Commitment
+from pooler.bus.ledger import Partition
+from pooler.bus.publication import Outgoing, Publication
 from pooler.bus.records import Invalid, OutRecord, dead_letter, encode_invalid, encode_outcome
 from pooler.bus.source import Answer, Unreadable
-from pooler.bus.writer import Outgoing, Publication
 from pooler.errors import ErrorCode
 from pooler.model.job import Origin
 from pooler.model.outcome import Ended, Outcome
@@ -49,6 +49,13 @@ class KafkaSink:
         self._interval_s = interval_s
         self._limit_bytes = limit_bytes
         self._metrics = metrics
+        self._hurried = False
+        self._gathering = trio.CancelScope()
+
+    def hurry(self) -> None:
+        """Publish what there is, without gathering any longer, and tell the bridge when it is out."""
+        self._hurried = True
+        self._gathering.cancel()
 
     async def run(self, answers: trio.MemoryReceiveChannel[Answer]) -> None:
         """Publish until ``answers`` ends, its last ones included.
@@ -58,37 +65,58 @@ class KafkaSink:
 
         Cancellation: the batch in hand may be published and not committed.
         """
-        with answers:
+        with answers, self._bridge.hurrying(self.hurry):
             more = True
             while more:
-                batch, more = await self._gather(answers)
+                hurried, self._hurried = self._hurried, False
+                batch, more = await self._gather(answers, 0 if hurried else self._interval_s)
                 await self._publish(batch)
+                if hurried:
+                    self._bridge.flushed()
 
-    async def _gather(self, answers: trio.MemoryReceiveChannel[Answer]) -> tuple[dict[Origin, Answer], bool]:
+    async def _gather(
+        self, answers: trio.MemoryReceiveChannel[Answer], interval_s: float
+    ) -> tuple[dict[Origin, Answer], bool]:
         """Take what ends within the interval; by origin, since a job handed over twice has one answer."""
         batch: dict[Origin, Answer] = {}
-        with trio.move_on_after(self._interval_s):
-            try:
+        try:
+            with trio.move_on_after(interval_s) as self._gathering:
                 while len(batch) < _BATCH_LIMIT:
                     answer = await answers.receive()
                     batch.setdefault(_origin(answer), answer)
-            except trio.EndOfChannel:
-                return batch, False
+            # What is there already does not have to wait for the next time.
+            while len(batch) < _BATCH_LIMIT:
+                answer = answers.receive_nowait()
+                batch.setdefault(_origin(answer), answer)
+        except trio.WouldBlock:
+            pass
+        except trio.EndOfChannel:
+            return batch, False
         return batch, True
 
     async def _publish(self, batch: dict[Origin, Answer]) -> None:
         published = False
         while not published:
             # What was lost in a rebalance is answered by its new owner.
-            ours = {origin: answer for origin, answer in batch.items() if self._ledger.wants(origin)}
-            publication = Publication(
-                [self._outgoing(answer) for answer in ours.values()],
-                self._commitments(ours),
-                partial(self._settle, ours),
-            )
-            if not publication.records and not publication.commitments:
+            ours: dict[Partition, dict[Origin, Answer]] = {
+                partition: {} for partition in self._bridge.behind()
+            }
+            for origin, answer in batch.items():
+                if self._ledger.wants(origin):
+                    ours.setdefault(origin[:2], {})[origin] = answer
+            if not ours:
                 return
-            published = await self._bridge.publish(publication)
+            published = await self._bridge.publish(
+                [self._publication(partition, answers) for partition, answers in ours.items()]
+            )
+
+    def _publication(self, partition: Partition, answers: dict[Origin, Answer]) -> Publication:
+        return Publication(
+            partition,
+            [self._outgoing(answer) for answer in answers.values()],
+            self._ledger[partition].commitment({origin.offset for origin in answers}),
+            partial(self._settle, answers),
+        )
 
     def _settle(self, ours: dict[Origin, Answer]) -> None:
         for origin, answer in ours.items():
@@ -108,15 +136,6 @@ class KafkaSink:
 
     def _outgoing(self, answer: Answer) -> Outgoing:
         return Outgoing(self._encode(answer), partial(self._encode, answer, smaller=True))
-
-    def _commitments(self, ours: dict[Origin, Answer]) -> dict[tuple[str, int], Commitment]:
-        """Tell what may be committed once ``ours`` is out; what an earlier commit owed is in it."""
-        settling: dict[tuple[str, int], set[int]] = {}
-        for topic, partition, offset in ours:
-            settling.setdefault((topic, partition), set()).add(offset)
-        return self._bridge.behind() | {
-            partition: self._ledger[partition].commitment(offsets) for partition, offsets in settling.items()
-        }
 
     def _encode(self, answer: Answer, *, smaller: bool = False) -> OutRecord:
         limit_bytes = _SMALL_BYTES if smaller else self._limit_bytes

@@ -32,6 +32,7 @@ async def submit(settings: KafkaSettings, records: Iterable[tuple[bytes | None, 
 
 
 async def _submit(settings: KafkaSettings, records: Iterable[tuple[bytes | None, bytes]]) -> int:
+    await clients.reach(settings)
     producer = clients.make_producer(settings)
     count = 0
     try:

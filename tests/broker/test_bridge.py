@@ -1,5 +1,6 @@
 """The two pumps against Kafka itself: rebalances, gaps, windows, and a broker that goes away."""
 
+import asyncio
 import json
 import signal
 import time
@@ -15,10 +16,11 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pooler.bus import clients
 from pooler.bus.bridge import KafkaBridge, open_bridge
-from pooler.bus.ledger import Ledger, decode_gaps
-from pooler.bus.offsets import Offsets
+from pooler.bus.ledger import Ledger, Partition, decode_gaps, encode_gaps
+from pooler.bus.offsets import Offsets, Start
 from pooler.bus.sink import KafkaSink
 from pooler.bus.source import Answer, KafkaSource
+from pooler.bus.stable import fetch_stable
 from pooler.config.settings import KafkaSettings
 from pooler.model.job import Delivery
 from pooler.model.outcome import Ended, Outcome, Status
@@ -164,7 +166,7 @@ async def test_a_window_bounds_what_is_in_hand_and_all_is_done_in_the_end(broker
         source.stop()
 
     with trio.fail_after(60):
-        async with open_bridge(settings) as bridge:
+        async with open_bridge(settings, 86_400) as bridge:
             source = KafkaSource(bridge)
             sink = KafkaSink(
                 bridge, worker="w", interval_s=0.05, limit_bytes=1_000_000, metrics=Metrics("0", [])
@@ -186,22 +188,56 @@ async def test_a_window_bounds_what_is_in_hand_and_all_is_done_in_the_end(broker
 
 
 async def test_what_we_take_from_inside_aiokafka_is_still_there(broker: RunningBroker) -> None:
-    """The canary: `Offsets.fetch` needs a private name, which an update of aiokafka may change."""
+    """The canary: `Offsets` needs private names, which an update of aiokafka may change."""
     await trio.to_thread.run_sync(create_topics, broker.bootstrap, {"ftp-tasks": 2})
+    await trio.to_thread.run_sync(
+        produce, broker.bootstrap, "ftp-tasks", [Message(job(n), partition=0) for n in range(5)]
+    )
     settings = KafkaSettings(bootstrap_servers=(broker.bootstrap,))
     places = [TopicPartition("ftp-tasks", number) for number in range(2)]
 
-    async def on_asyncio() -> dict[tuple[str, int], Any]:
+    async def on_asyncio() -> dict[Partition, Start]:
         consumer = clients.make_consumer(settings)
         await consumer.start()
         try:
             consumer.assign(places)
-            await consumer.commit({places[0]: OffsetAndMetadata(7, "what stands beside")})
-            return await Offsets(consumer, Ledger()).fetch(places)
+            await consumer.commit({places[0]: OffsetAndMetadata(2, encode_gaps(2, {4}))})
+            offsets = Offsets(consumer, Ledger(), settings)
+            offsets.rejoin()
+            return await offsets.fetch([(place.topic, place.partition) for place in places])
         finally:
             await consumer.stop()  # noqa: ASYNC102 - asyncio's
 
     with trio.fail_after(30):
         async with trio_asyncio.open_loop():
             starts = await clients.on_asyncio(on_asyncio)
-    assert starts == {("ftp-tasks", 0): (7, "what stands beside"), ("ftp-tasks", 1): (0, "")}
+    assert starts == {("ftp-tasks", 0): Start(2, frozenset({4})), ("ftp-tasks", 1): Start(0)}
+
+
+async def test_an_offset_that_a_transaction_is_about_to_change_is_waited_for(broker: RunningBroker) -> None:
+    await trio.to_thread.run_sync(create_topics, broker.bootstrap, {"ftp-tasks": 1})
+    settings = KafkaSettings(bootstrap_servers=(broker.bootstrap,))
+    place = TopicPartition("ftp-tasks", 0)
+
+    async def on_asyncio() -> tuple[bool, OffsetAndMetadata]:
+        consumer = clients.make_consumer(settings)
+        producer = clients.make_producer(settings, transactional_id="somebody")
+        await consumer.start()
+        await producer.start()
+        try:
+            await producer.begin_transaction()
+            offsets = {place: OffsetAndMetadata(7, "beside")}
+            await producer.send_offsets_to_transaction(offsets, settings.consumer_group)
+            asking = asyncio.ensure_future(fetch_stable(consumer, [place]))
+            early, _ = await asyncio.wait({asking}, timeout=1)
+            await producer.commit_transaction()
+            return bool(early), (await asking)[place]
+        finally:
+            await producer.stop()  # noqa: ASYNC102 - asyncio's
+            await consumer.stop()  # noqa: ASYNC102 - asyncio's
+
+    with trio.fail_after(30):
+        async with trio_asyncio.open_loop():
+            early, found = await clients.on_asyncio(on_asyncio)
+    assert not early
+    assert found == OffsetAndMetadata(7, "beside")

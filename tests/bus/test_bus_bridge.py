@@ -5,26 +5,34 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import pytest
 import trio
 import trio_asyncio
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    CommitFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    MessageSizeTooLargeError,
+)
 from aiokafka.structs import OffsetAndMetadata
+from trio.testing import wait_all_tasks_blocked
 
 from pooler.bus.bridge import KafkaBridge, open_bridge
 from pooler.bus.clients import on_asyncio
+from pooler.bus.delivery import AtLeastOnce
 from pooler.bus.ledger import Commitment, Ledger, encode_gaps
 from pooler.bus.offsets import Offsets
-from pooler.bus.reader import ConsumerPump, Ownership
+from pooler.bus.ownership import Ownership
+from pooler.bus.publication import Outgoing, Publication
+from pooler.bus.reader import ConsumerPump
 from pooler.bus.records import OutRecord
 from pooler.bus.sink import KafkaSink
 from pooler.bus.source import Answer, KafkaSource
 from pooler.bus.submit import submit
-from pooler.bus.writer import Outgoing, ProducerPump, Publication
+from pooler.bus.writer import ProducerPump
 from pooler.config.settings import KafkaSettings
 from pooler.demo.broker import embedded_broker
 from pooler.errors import BusError
@@ -34,6 +42,7 @@ from pooler.ops.metrics import Metrics
 
 SETTINGS = KafkaSettings(max_retries=3, base_backoff_ms=1, max_backoff_ms=1, window_records=10)
 HERE = TopicPartition("ftp-tasks", 0)
+DAY_S = 86_400.0
 THERE = TopicPartition("ftp-tasks", 1)
 
 
@@ -62,6 +71,8 @@ class FakeConsumer:
     fetched: list[dict[TopicPartition, list[Message]]] = field(default_factory=list)
     first: int = 0
     error: KafkaError | None = None
+    gate: asyncio.Event | None = None
+    expelled: KafkaError | None = None
     listener: Any = None
     commits: list[dict[TopicPartition, OffsetAndMetadata]] = field(default_factory=list)
 
@@ -69,17 +80,31 @@ class FakeConsumer:
     def _coordinator(self) -> "FakeConsumer":
         return self
 
+    group_id = "g"
+
+    async def ensure_coordinator_known(self) -> None:
+        await asyncio.sleep(0)
+
+    async def _send_req(self, _request: object) -> None:
+        raise NotImplementedError  # as old brokers make it
+
     async def fetch_committed_offsets(
         self, partitions: list[TopicPartition]
     ) -> dict[TopicPartition, OffsetAndMetadata]:
         await asyncio.sleep(0)
+        if self.gate is not None:
+            await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return {place: self.committed.get(place, OffsetAndMetadata(-1, "")) for place in partitions}
+        return {place: self.committed[place] for place in partitions if place in self.committed}
 
     async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         await asyncio.sleep(0)
         return dict.fromkeys(partitions, self.first)
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        await asyncio.sleep(0)
+        return dict.fromkeys(partitions, 100)
 
     async def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         await asyncio.sleep(0)
@@ -92,6 +117,10 @@ class FakeConsumer:
         await asyncio.sleep(0.001)
         open_ones = self.mine - self.held
         return self.fetched.pop(0) if self.fetched and open_ones else {}
+
+    def check(self) -> None:
+        if self.expelled is not None:
+            raise self.expelled
 
     def subscribe(self, _topics: list[str], *, listener: Any) -> None:
         self.listener = listener
@@ -149,9 +178,10 @@ class Pumps:
     def __init__(self) -> None:
         self.consumer, self.producer = FakeConsumer(), FakeProducer()
         self.ledger, self.ownership = Ledger(), Ownership()
-        self.offsets = Offsets(self.consumer, self.ledger)
-        self.reader = ConsumerPump(self.consumer, SETTINGS, self.ledger, self.offsets, self.ownership)
-        self.writer = ProducerPump(self.producer, SETTINGS, self.offsets, self.ownership)
+        self.offsets = Offsets(self.consumer, self.ledger, SETTINGS)
+        self.delivery = AtLeastOnce(self.producer, SETTINGS, self.offsets, self.ownership)
+        self.reader = ConsumerPump(self.consumer, SETTINGS, self.ledger, self.delivery, self.ownership)
+        self.writer = ProducerPump(self.delivery, self.ownership)
 
     @asynccontextmanager
     async def running(self, *mine: TopicPartition) -> AsyncIterator["Pumps"]:
@@ -161,9 +191,14 @@ class Pumps:
                 nursery.start_soon(on_asyncio, self.writer.run)
                 await self.until(lambda: self.consumer.listener is not None)
                 if mine:
-                    await on_asyncio(self.consumer.rebalance, *mine)
+                    await self.rebalance(*mine)
                 yield self
                 nursery.cancel_scope.cancel()
+
+    async def rebalance(self, *mine: TopicPartition) -> None:
+        """Have the group decide, and wait until what is ours is open."""
+        await on_asyncio(self.consumer.rebalance, *mine)
+        await self.until(self.ownership.settled.is_set)
 
     async def until(self, holds: Callable[[], bool]) -> None:
         while not holds():  # noqa: ASYNC110 - nobody tells
@@ -171,11 +206,14 @@ class Pumps:
 
     async def publish(self, records: list[Outgoing], settles: int | None = None) -> bool:
         """As the sink does, for an offset of the first partition."""
-        commitments, settle = self.offsets.behind(), lambda: None
-        if settles is not None:
-            commitments[tuple(HERE)] = self.ledger[tuple(HERE)].commitment({settles})
-            settle = partial(self.ledger.settle, Origin("ftp-tasks", 0, settles))
-        return await self.writer.publish(Publication(records, commitments, settle))
+        settled = set() if settles is None else {settles}
+        commitment = self.ledger[tuple(HERE)].commitment(settled)
+
+        def settle() -> None:
+            for offset in settled:
+                self.ledger.settle(Origin("ftp-tasks", 0, offset))
+
+        return await self.writer.publish([Publication(tuple(HERE), records, commitment, settle)])
 
 
 @pytest.fixture
@@ -208,7 +246,7 @@ async def test_a_full_window_pauses_and_half_a_window_resumes(pumps: Pumps) -> N
     async with pumps.running(HERE):
         await pumps.until(lambda: pumps.consumer.held == {HERE})
         # A rebalance forgets pauses.
-        await on_asyncio(pumps.consumer.rebalance, HERE)
+        await pumps.rebalance(HERE)
         await pumps.until(lambda: pumps.consumer.held == {HERE})
         for offset in range(5):
             pumps.ledger.settle(Origin("ftp-tasks", 0, offset))
@@ -223,7 +261,7 @@ async def test_what_stays_ours_is_not_read_twice_and_what_is_lost_is_forgotten(p
     pumps.consumer.fetched = [both]
     async with pumps.running(HERE, THERE):
         await pumps.reader.records.receive()
-        await on_asyncio(pumps.consumer.rebalance, HERE)
+        await pumps.rebalance(HERE)
         assert list(pumps.ledger) == [tuple(HERE)]
         assert pumps.ledger.load.records == 2
         assert pumps.consumer.sought[HERE] == 2
@@ -247,11 +285,11 @@ async def test_a_revocation_commits_what_is_settled_and_waits_for_what_is_writte
             await pumps.until(lambda: not pumps.ownership.idle.is_set())
             nursery.start_soon(on_asyncio, pumps.consumer.rebalance, HERE, THERE)
             await trio.sleep(0.05)
-            assert pumps.ownership.epoch == 1, "the partitions went while their answers were on the way"
+            assert pumps.ownership.assignments == 1, "the partitions went while their answers were on the way"
             pumps.producer.gate.set()
         assert done == [True]
         assert pumps.consumer.committed[HERE].offset == 1
-        assert pumps.ownership.epoch == 2
+        assert pumps.ownership.assignments == 2
 
 
 async def test_offsets_that_cannot_be_fetched_end_it_loudly(pumps: Pumps) -> None:
@@ -261,6 +299,14 @@ async def test_offsets_that_cannot_be_fetched_end_it_loudly(pumps: Pumps) -> Non
             await on_asyncio(pumps.consumer.rebalance, HERE)
             await trio.sleep_forever()
     assert caught.group_contains(BusError, match="committed offsets")
+
+
+async def test_a_group_that_does_not_take_us_ends_it_though_nothing_is_polled(pumps: Pumps) -> None:
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - it is raised by the end of a nursery
+        async with pumps.running():
+            pumps.consumer.expelled = GroupAuthorizationFailedError("g")
+            await trio.sleep_forever()
+    assert caught.group_contains(BusError, match="no place in")
 
 
 async def test_to_stop_taking_ends_the_records_and_keeps_the_partitions(pumps: Pumps) -> None:
@@ -321,6 +367,30 @@ async def test_what_was_made_for_an_older_assignment_is_not_written(pumps: Pumps
     assert pumps.ledger.wants(Origin("ftp-tasks", 0, 0)), "settled, and never written"
 
 
+async def test_what_was_made_ready_before_the_books_were_brought_up_to_date_is_not_written(
+    pumps: Pumps,
+) -> None:
+    """A former owner may have answered it: found by a process that had slept past its session."""
+    pumps.consumer.fetched = [{HERE: [Message(0, 0)]}]
+    answers: list[bool] = []
+
+    async def publish() -> None:
+        answers.append(await pumps.publish([record(b"a")], settles=0))
+
+    async with pumps.running(HERE):
+        await pumps.reader.records.receive()
+        pumps.consumer.gate = asyncio.Event()
+        await on_asyncio(pumps.consumer.rebalance, HERE)
+        pumps.consumer.committed[HERE] = OffsetAndMetadata(1, "")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publish)
+            await wait_all_tasks_blocked(0.01)
+            pumps.consumer.gate.set()
+    assert answers == [False]
+    assert pumps.producer.sent == []
+    assert not pumps.ledger.wants(Origin("ftp-tasks", 0, 0))
+
+
 async def test_a_commit_that_a_rebalance_forbids_is_deferred(pumps: Pumps) -> None:
     pumps.consumer.fetched = [{HERE: [Message(0, 0)]}]
     async with pumps.running(HERE):
@@ -352,6 +422,7 @@ async def test_positions_can_be_told_in_the_middle_of_a_rebalance(pumps: Pumps) 
 def embedded() -> Iterator[KafkaSettings]:
     with embedded_broker() as servers:
         yield KafkaSettings(
+            delivery="at_least_once",  # its transactions are a mock
             bootstrap_servers=(servers,),
             session_timeout_ms=6000,
             heartbeat_interval_ms=500,
@@ -372,7 +443,7 @@ async def work_through(settings: KafkaSettings, count: int, answer: Callable[[st
     to_sink, answers = trio.open_memory_channel[Answer](100)
     to_flow, deliveries = trio.open_memory_channel[Delivery](100)
     with trio.fail_after(40):
-        async with open_bridge(settings) as bridge, trio.open_nursery() as nursery:
+        async with open_bridge(settings, DAY_S) as bridge, trio.open_nursery() as nursery:
             source = KafkaSource(bridge)
             sink = KafkaSink(
                 bridge, worker="w", interval_s=0.05, limit_bytes=10_000, metrics=Metrics("0", [])
@@ -401,6 +472,6 @@ async def test_the_next_owner_is_given_what_is_not_answered_and_nothing_else(emb
 async def test_no_broker_is_an_error_after_as_many_tries_as_were_asked_for() -> None:
     settings = SETTINGS.model_copy(update={"bootstrap_servers": ("127.0.0.1:9",)})
     with trio.fail_after(20), pytest.raises(BaseExceptionGroup) as caught:
-        async with open_bridge(settings):
+        async with open_bridge(settings, DAY_S):
             raise AssertionError
     assert caught.group_contains(BusError, match=r"127\.0\.0\.1:9")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pooler.bus.records import decode, encode_outcome
+from pooler.bus.records import Invalid, decode, encode_outcome
 from pooler.model.job import After, Checksum, Job, Options, Origin, Overwrite, Record, Verify
 from pooler.model.outcome import Outcome, Status
 
@@ -51,8 +51,42 @@ def test_when_to_overwrite(asked: bool | str, meant: Overwrite) -> None:  # noqa
 
 def test_an_expected_checksum_is_verified() -> None:
     options = job(checksum="crc32:0ABCDEF9").options
-    assert (options.verify, options.checksum) == (Verify.CHECKSUM, Checksum("crc32", "0abcdef9"))
+    # That it is verified then is the plan's affair, which knows the remote's default too.
+    assert (options.verify, options.checksum) == (None, Checksum("crc32", "0abcdef9"))
     assert job(verify="checksum").options.checksum is None
+
+
+def test_an_order_key_is_text_that_says_something() -> None:
+    assert job(order_key="press-4").options.order_key == "press-4"
+    for wrong in ("", 4, "k" * 1025):
+        fields = {"src_id": "a", "src_path": "/x", "dst_id": "b", "dst_path": "/x"}
+        value = json.dumps({**fields, "options": {"order_key": wrong}}).encode()
+        found = decode(Record(Origin("tasks", 0, 1), None, value))
+        assert isinstance(found, Invalid)
+        assert "order_key" in found.message
+
+
+@pytest.mark.parametrize("how", Verify)
+def test_how_to_verify(how: Verify) -> None:
+    assert job(verify=how.value).options.verify is how
+
+
+@pytest.mark.parametrize("how", ["checksum", "read_back"])
+def test_a_checksum_may_be_expected_beside(how: str) -> None:
+    options = job(verify=how, checksum="crc32:00000000").options
+    assert (options.verify, options.checksum) == (Verify(how), Checksum("crc32", "00000000"))
+
+
+@pytest.mark.parametrize("asked", [None, False, True])
+@pytest.mark.parametrize("name", ["write_marker", "check"])
+def test_switches(name: str, asked: bool | None) -> None:  # noqa: FBT001 - as records have it
+    options: dict[str, Any] = {name: asked}
+    assert getattr(job(**options).options, name) is bool(asked)
+
+
+@pytest.mark.parametrize("asked", [None, False, True])
+def test_where_to_upload_is_left_to_the_remote(asked: bool | None) -> None:  # noqa: FBT001 - as records have it
+    assert job(in_place=asked).options.in_place is asked
 
 
 @pytest.mark.parametrize("options", [{"after": "delete"}, {"delete_source": True}])
@@ -93,6 +127,8 @@ def test_a_result_says_what_became_of_it() -> None:
         resumed_from=7,
         after="left",
         after_error="no",
+        marked=True,
+        check={"source_bytes": 3},
     )
     record = Record(Origin("tasks", 0, 1), None, b"{}")
     now = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
@@ -107,5 +143,15 @@ def test_a_result_says_what_became_of_it() -> None:
         "resumed_from": 7,
         "after": "left",
         "after_error": "no",
+        "marker": "/x.ok",
+        "check": {"source_bytes": 3},
     }
     assert {name: found.get(name) for name in wanted} == wanted
+
+
+def test_a_result_has_nothing_to_say_of_what_was_not_asked() -> None:
+    record = Record(Origin("tasks", 0, 1), None, b"{}")
+    now = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
+    out = encode_outcome(job(), record, Outcome(Status.SUCCESS), worker="w", now=now, limit_bytes=9999)
+    assert out.value is not None
+    assert not {"marker", "check", "checksum", "mtime", "after"} & set(json.loads(out.value))

@@ -20,7 +20,7 @@ from pooler.bus.records import (
     encode_outcome,
 )
 from pooler.errors import ErrorCode
-from pooler.model.job import Direction, Endpoint, Job, Origin, Overwrite, Record, Verify
+from pooler.model.job import Direction, Endpoint, Job, Origin, Overwrite, Record
 from pooler.model.outcome import Outcome, Peer, Status
 
 NOW = dt.datetime(2026, 11, 23, 9, 30, 0, 123456, dt.timezone(dt.timedelta(hours=9)))
@@ -108,7 +108,7 @@ def test_what_is_no_json_object_is_a_dead_letter(value: bytes | None, why: str) 
         ({"options": {"after": "move:/done/{nmae}"}}, "$.options.after"),
         ({"options": {"after": "delete", "verify": "none"}}, "$.options.verify"),
         ({"options": {"after": "move:/done/", "delete_source": True}}, "$.options.delete_source"),
-        ({"options": {"check": True}}, "$.options.check"),
+        ({"options": {"check": "yes"}}, "$.options.check"),
         ({"source": {"connection_id": "a", "path": "/x"}}, "Both forms"),
     ],
 )
@@ -135,7 +135,7 @@ def test_options_that_ask_for_nothing_are_taken() -> None:
         "retry_count": None,
     }
     assert job(FLAT | {"options": options}).options.overwrite is Overwrite.ALWAYS
-    assert job(FLAT | {"options": None}).options.verify is Verify.SIZE
+    assert job(FLAT | {"options": None}).options.verify is None
 
 
 def test_fields_that_we_do_not_know_come_back() -> None:

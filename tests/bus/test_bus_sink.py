@@ -2,18 +2,19 @@
 # ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from itertools import chain
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pooler.bus.ledger import Commitment, Ledger
+from pooler.bus.publication import Publication
 from pooler.bus.records import Invalid, Undecodable
 from pooler.bus.sink import KafkaSink
 from pooler.bus.source import Answer, Unreadable
-from pooler.bus.writer import Publication
 from pooler.errors import BusError
 from pooler.model.job import Delivery, Endpoint, Job, Origin, Record
 from pooler.model.outcome import Ended, Outcome, Status
@@ -34,12 +35,14 @@ class FakeBridge:
 
     def __init__(self) -> None:
         self.ledger = Ledger()
-        self.published: list[Publication] = []
+        self.published: list[list[Publication]] = []
         self.on_record: dict[tuple[str, int], Commitment] = {}
         self.deferred = False
         self.before: Callable[[], bool] = lambda: True
         self.gate = trio.Event()
         self.gate.set()
+        self.hurry: Callable[[], object] = list
+        self.flushes: list[list[list[str]]] = []
 
     def behind(self) -> dict[tuple[str, int], Commitment]:
         found = {partition: self.ledger[partition].commitment() for partition in self.ledger}
@@ -49,15 +52,24 @@ class FakeBridge:
             if self.on_record.get(partition) != commitment
         }
 
-    async def publish(self, publication: Publication) -> bool:
+    @contextmanager
+    def hurrying(self, hurry: Callable[[], object]) -> Iterator[None]:
+        self.hurry = hurry
+        yield
+
+    def flushed(self) -> None:
+        self.flushes.append(self.task_ids())
+
+    async def publish(self, publications: Sequence[Publication]) -> bool:
         await self.gate.wait()
         await trio.lowlevel.checkpoint()
         if not self.before():
             return False
-        self.published.append(publication)
-        publication.acknowledged()
-        if not self.deferred:
-            self.on_record.update(publication.commitments)
+        self.published.append(list(publications))
+        for publication in publications:
+            publication.acknowledged()
+            if not self.deferred:
+                self.on_record[publication.partition] = publication.commitment
         return True
 
     def receive(self, offset: int, partition: int = 0) -> Record:
@@ -71,8 +83,12 @@ class FakeBridge:
 
     def task_ids(self) -> list[list[str]]:
         return [
-            [json.loads(outgoing.record.value or b"{}")["task_id"] for outgoing in publication.records]
-            for publication in self.published
+            [
+                json.loads(outgoing.record.value or b"{}")["task_id"]
+                for publication in publications
+                for outgoing in publication.records
+            ]
+            for publications in self.published
         ]
 
 
@@ -127,8 +143,9 @@ async def test_nothing_is_settled_before_it_is_published(
         assert bridge.ledger[PARTITION].watermark == 1
     assert autojump_clock.current_time() >= 10
     # What was committed is what stands once the batch is out.
-    assert bridge.published[0].commitments[PARTITION].offset == 1
-    assert bridge.published[0].commitments[PARTITION].metadata != ""
+    ((publication,), *_) = bridge.published
+    assert publication.commitment.offset == 1
+    assert publication.commitment.metadata != ""
 
 
 async def test_a_batch_gathers_for_the_interval(autojump_clock: MockClock, bridge: FakeBridge) -> None:
@@ -150,6 +167,51 @@ async def test_the_end_of_the_channel_publishes_the_last_batch_at_once(
     assert bridge.ledger.load.records == 0
 
 
+async def test_each_partition_has_a_publication_with_its_own_offset(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    async with running(bridge) as answers:
+        for partition in (0, 1):
+            for offset in (0, 1):
+                await answers.send(ended(bridge.receive(offset, partition), f"{partition}-{offset}"))
+    (publications,) = bridge.published
+    assert bridge.task_ids() == [["0-0", "0-1", "1-0", "1-1"]]
+    assert [(publication.partition[1], publication.commitment.offset) for publication in publications] == [
+        (0, 2),
+        (1, 2),
+    ]
+
+
+async def test_hurried_it_publishes_what_there_is_and_says_so(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    async with running(bridge) as answers:
+        await answers.send(ended(bridge.receive(0)))
+        await wait_all_tasks_blocked()
+        await answers.send(ended(bridge.receive(1)))
+        bridge.hurry()
+        await wait_all_tasks_blocked()
+        assert autojump_clock.current_time() == 0
+        assert sorted(chain.from_iterable(bridge.flushes[0])) == ["0", "1"]
+        assert len(bridge.flushes) == 1
+
+
+async def test_hurried_while_publishing_it_publishes_what_ended_meanwhile_as_well(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    bridge.gate = trio.Event()
+    async with running(bridge) as answers:
+        await answers.send(ended(bridge.receive(0)))
+        await trio.sleep(2 * INTERVAL_S)
+        await answers.send(ended(bridge.receive(1)))
+        bridge.hurry()
+        await wait_all_tasks_blocked()
+        assert bridge.flushes == []
+        bridge.gate.set()
+        await wait_all_tasks_blocked()
+        assert bridge.flushes == [[["0"], ["1"]]]
+
+
 async def test_two_answers_of_one_record_are_one(autojump_clock: MockClock, bridge: FakeBridge) -> None:
     record = bridge.receive(0)
     async with running(bridge) as answers:
@@ -167,7 +229,7 @@ async def test_what_is_no_longer_ours_is_not_published(autojump_clock: MockClock
         await answers.send(ended(ours, "ours"))
         await answers.send(ended(lost, "lost"))
     assert bridge.task_ids() == [["ours"]]
-    assert set(bridge.published[0].commitments) == {PARTITION}
+    assert [publication.partition for publication in bridge.published[0]] == [PARTITION]
 
 
 async def test_a_publication_that_comes_too_late_is_made_anew_of_what_is_still_ours(
@@ -242,7 +304,7 @@ async def test_an_answer_that_is_too_large_is_cut_and_can_be_made_smaller_still(
     async with running(bridge, limit_bytes=200_000) as answers:
         await answers.send(ended(bridge.receive(0), metadata="m" * 150_000))
         await answers.send(ended(bridge.receive(1), metadata="m" * 400_000))
-    fits, cut = bridge.published[0].records
+    fits, cut = bridge.published[0][0].records
     assert len(fits.record.value or b"") > 150_000
     assert len(cut.record.value or b"") < 200_000
     assert fits.smaller is not None
@@ -261,7 +323,8 @@ async def test_what_is_no_job_is_answered_and_counted_once_it_is_out(
         await trio.sleep(5)
         assert b"pooler_dead_letters_total 0.0" in metrics.exposition()[0]
         bridge.gate.set()
-    assert {outgoing.record.kind for outgoing in bridge.published[0].records} == {"dead_letter", "failure"}
+    kinds = {outgoing.record.kind for outgoing in bridge.published[0][0].records}
+    assert kinds == {"dead_letter", "failure"}
     assert b"pooler_dead_letters_total 1.0" in metrics.exposition()[0]
     assert bridge.ledger.load.records == 0
 

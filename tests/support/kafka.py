@@ -79,59 +79,106 @@ class Message:
 
 
 @contextlib.contextmanager
-def running_broker(folder: Path, *, options: Mapping[str, str] | None = None) -> Iterator[RunningBroker]:
+def running_broker(
+    folder: Path,
+    *,
+    options: Mapping[str, str] | None = None,
+    listeners: Mapping[str, str] | None = None,
+    format_options: Sequence[str] = (),
+) -> Iterator[RunningBroker]:
     """Run a broker until the block ends.
 
     Args:
         folder: where its configuration, its log and its data go.
         options: added to its ``server.properties``. By default no topic is created by being named.
+        listeners: those besides its plain one, each with how clients are told of it.
+        format_options: for the tool that formats its storage.
 
     Raises:
         MissingProgramError: Kafka or Java is not there; says what to do.
         DaemonFailedError: it does not come up; says what it logged.
     """
-    java = ["java", "-Xmx512m", "-cp", f"{install.broker_jars()}/*", "-Dorg.apache.logging.log4j.level=INFO"]
     folder.mkdir(parents=True, exist_ok=True)
     port, controller_port = free_port(), free_port()
     bootstrap = f"127.0.0.1:{port}"
     properties = {
         "process.roles": "broker,controller",
         "node.id": "1",
-        "listeners": f"PLAINTEXT://{bootstrap},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{bootstrap}",
+        "listeners": ",".join(
+            [f"PLAINTEXT://{bootstrap}", f"CONTROLLER://127.0.0.1:{controller_port}", *(listeners or {})]
+        ),
+        "advertised.listeners": ",".join([f"PLAINTEXT://{bootstrap}", *(listeners or {}).values()]),
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        **(options or {}),
+    }
+    broker = make_broker(
+        folder, properties, bootstrap=bootstrap, format_options=["--standalone", *format_options]
+    )
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
+
+
+def make_broker(
+    folder: Path,
+    properties: Mapping[str, str],
+    *,
+    bootstrap: str,
+    java_options: Sequence[str] = ("-Xmx512m",),
+    format_options: Sequence[str] = (),
+) -> RunningBroker:
+    """Write a broker's configuration and format its storage; it is not started.
+
+    Args:
+        folder: where its configuration, its log and its data go.
+        properties: its ``server.properties``, over those that all brokers of ours have.
+        bootstrap: ``host:port`` where it is asked whether it is up.
+        java_options: for the Java machine.
+        format_options: for Kafka's own tool.
+
+    Raises:
+        MissingProgramError: Kafka or Java is not there; says what to do.
+        RuntimeError: the tool refused; says why.
+    """
+    java = [
+        "java",
+        *java_options,
+        *("-cp", f"{install.broker_jars()}/*"),
+        "-Dorg.apache.logging.log4j.level=INFO",
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    everything = {
         "log.dirs": str(folder / "data"),
         "auto.create.topics.enable": "false",
         # A killed broker is let in again only when its former self has timed out.
         "broker.session.timeout.ms": "2000",
         "broker.heartbeat.interval.ms": "500",
         "group.initial.rebalance.delay.ms": "0",
-        "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "5",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
         "transaction.state.log.num.partitions": "5",
-        **(options or {}),
+        **properties,
     }
     conf = folder / "server.properties"
-    conf.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-    tool = [*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", _CLUSTER_ID, "-c", str(conf)]
+    conf.write_text("".join(f"{key}={value}\n" for key, value in everything.items()))
+    tool = [*java, "kafka.tools.StorageTool", "format", *format_options, "-t", _CLUSTER_ID, "-c", str(conf)]
     formatted = subprocess.run(tool, check=False, capture_output=True, text=True)
     if formatted.returncode != 0:
         raise RuntimeError(f"formatting the broker's storage failed:\n{formatted.stdout}{formatted.stderr}")
+    host, _, port = bootstrap.rpartition(":")
     daemon = Daemon(
         [*java, "kafka.Kafka", conf],
         folder=folder,
         log=folder / "kafka.log",
-        ready=[lambda: answers("127.0.0.1", port), lambda: _has_metadata(bootstrap)],
+        ready=[lambda: answers(host, int(port)), lambda: _has_metadata(bootstrap)],
         ready_within_s=_WITHIN_S,
     )
-    try:
-        daemon.start()
-        yield RunningBroker(bootstrap=bootstrap, log=daemon.log, _daemon=daemon)
-    finally:
-        daemon.kill()
+    return RunningBroker(bootstrap=bootstrap, log=daemon.log, _daemon=daemon)
 
 
 def create_topics(

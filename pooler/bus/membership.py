@@ -1,0 +1,170 @@
+"""A consumer that knows when somebody else has its place in the group, and when its topic has grown.
+
+A *static* member (``kafka.group_instance_id``) does not leave when it is stopped, and has its partitions back
+when it is started again within the session timeout, without a rebalance. aiokafka takes part in that, but for
+two things.
+
+1. Two processes of one name would fight for ever. A broker shuts out the older of them; the heartbeats of
+   aiokafka carry no name, so all that it is told is "unknown member", upon which it joins anew and shuts out
+   the other one. So before a static member joins again it asks the brokers who has its name now. Is it
+   somebody else, it ends.
+2. aiokafka has the leader of a group watch for partitions that are added. A leader that is static and was
+   started again is not told that it leads, and nobody watches. So each static member looks now and then
+   whether every partition has an owner, and joins again where one has none. If it leads, the group then
+   decides anew; if it does not, nothing changes.
+
+Private names of aiokafka are used here for what has no public one.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.errors import BrokerResponseError, KafkaError, kafka_errors
+from aiokafka.protocol.admin import DescribeGroupsRequest
+
+log = structlog.get_logger(__name__)
+
+_ASK_S = 5.0
+
+
+class FencedInstanceIdError(BrokerResponseError):
+    """Another member of the group has our name."""
+
+    errno = 82
+    message = "FENCED_INSTANCE_ID"
+    description = "another process has this group_instance_id now: each needs one of its own"
+
+
+# aiokafka does not know this code, and would only say that it does not.
+kafka_errors.setdefault(FencedInstanceIdError.errno, FencedInstanceIdError)
+
+
+class GroupConsumer(AIOKafkaConsumer):
+    """A consumer that subscribes, as a static or a dynamic member."""
+
+    def __init__(self, *, metadata_max_age_ms: int, **options: Any) -> None:
+        super().__init__(metadata_max_age_ms=metadata_max_age_ms, **options)
+        self._look_every_s = metadata_max_age_ms / 1000
+        self._place: _Place | None = None
+
+    def subscribe(self, topics: Iterable[str], *, listener: ConsumerRebalanceListener) -> None:
+        """Join the group, for these topics."""
+        self._place = _Place(self, frozenset(topics), listener, self._look_every_s)
+        super().subscribe(list(topics), listener=self._place)
+
+    async def getmany(self, *partitions: TopicPartition, **options: Any) -> dict[TopicPartition, list[Any]]:
+        """Fetch records, as long as we have our place.
+
+        Raises:
+            FencedInstanceIdError: another process has it.
+            KafkaError: see aiokafka.
+        """
+        if self._place is not None:
+            await self._place.look()
+        # Last of all: aiokafka looks at its task at once, and would find it cancelled.
+        self.check()
+        found: dict[TopicPartition, list[Any]] = await super().getmany(*partitions, **options)
+        return found
+
+    def check(self) -> None:
+        """Raise what has happened to our place in the group, whether or not records are being fetched.
+
+        Raises:
+            FencedInstanceIdError: another process has it.
+            KafkaError: the group does not take us.
+        """
+        if self._place is not None and self._place.taken:
+            raise self._place.fenced()
+        self._coordinator.check_errors()
+
+
+class _Place(ConsumerRebalanceListener):
+    """Our place in the group, seen from between aiokafka and the listener.
+
+    Attributes:
+        taken: whether another process has our name.
+    """
+
+    def __init__(
+        self,
+        consumer: GroupConsumer,
+        topics: frozenset[str],
+        listener: ConsumerRebalanceListener,
+        look_every_s: float,
+    ) -> None:
+        self.taken = False
+        self._consumer = consumer
+        self._topics = topics
+        self._listener = listener
+        self._name = consumer._group_instance_id  # noqa: SLF001 - see above
+        self._member_id = ""
+        self._look_every_s = look_every_s
+        self._next_look = 0.0
+
+    def fenced(self) -> FencedInstanceIdError:
+        return FencedInstanceIdError(f"{self._name}: {FencedInstanceIdError.description}")
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        unknown = not self._consumer._coordinator.member_id  # noqa: SLF001 - see above
+        # Before the first time nobody knows us; later on we were away for too long, or are shut out.
+        if self._name is not None and self._member_id and unknown and await self._is_taken():
+            self.taken = True
+            log.error("group_instance_fenced", group_instance_id=self._name)
+            # Whoever waits for partitions waits in vain.
+            self._consumer._subscription.abort_waiters(self.fenced())  # noqa: SLF001 - see above
+            # The one way to end aiokafka's task without its joining: other exceptions it logs, and goes on.
+            raise asyncio.CancelledError
+        await self._listener.on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._member_id = self._consumer._coordinator.member_id  # noqa: SLF001 - see above
+        await self._listener.on_partitions_assigned(assigned)
+
+    async def look(self) -> None:
+        """Join again where a partition has no owner; where it is not time yet, do nothing."""
+        now = asyncio.get_running_loop().time()
+        if self._name is None or not self._member_id or now < self._next_look:
+            return
+        self._next_look = now + self._look_every_s
+        members, settled = await self._members()
+        owned = {place for places in members.values() for place in places}
+        if settled and not self._wanted() <= owned:
+            log.info("partitions_added", topics=sorted(self._topics), owned=len(owned))
+            self._consumer._coordinator.request_rejoin()  # noqa: SLF001 - see above
+
+    def _wanted(self) -> set[TopicPartition]:
+        return {
+            TopicPartition(topic, number)
+            for topic in self._topics
+            for number in self._consumer.partitions_for_topic(topic) or ()
+        }
+
+    async def _is_taken(self) -> bool:
+        """Ask the brokers whether somebody else has our name: the ids that they give out begin with it."""
+        assert self._name is not None  # noqa: S101 - it is asked of static members only
+        ours = re.compile(rf"{re.escape(self._name)}-[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}")
+        members, _ = await self._members()
+        return any(ours.fullmatch(member) and member != self._member_id for member in members)
+
+    async def _members(self) -> tuple[Mapping[str, set[TopicPartition]], bool]:
+        """Ask who is in the group, who has what, and whether that is settled; nobody, where nobody tells."""
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - see above
+        try:
+            async with asyncio.timeout(_ASK_S):
+                await coordinator.ensure_coordinator_known()
+                request = DescribeGroupsRequest([coordinator.group_id])
+                answer = await coordinator._send_req(request)  # noqa: SLF001 - see above
+        except (KafkaError, TimeoutError) as error:
+            log.warning("group_unknown", error=repr(error))
+            return {}, False
+        (group,) = answer.groups
+        return {member[0]: _assigned(member[4]) for member in group[5]}, group[2] == "Stable"
+
+
+def _assigned(assignment: bytes) -> set[TopicPartition]:
+    return set(ConsumerProtocol.ASSIGNMENT.decode(assignment).partitions()) if assignment else set()

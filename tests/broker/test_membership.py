@@ -1,0 +1,258 @@
+"""Members that keep their place in the group while they restart, and partitions that are added."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+
+from pooler.bus import clients
+from pooler.bus.membership import FencedInstanceIdError, GroupConsumer
+from pooler.config.settings import KafkaSettings
+from tests.support.kafka import Message, RunningBroker, create_topics, produce, running_broker
+from tests.support.service import Site
+
+pytestmark = pytest.mark.broker
+
+_WITHIN_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
+    with running_broker(tmp_path_factory.mktemp("kafka")) as running:
+        yield running
+
+
+def settings(broker: RunningBroker, group: str, name: str | None, **more: Any) -> KafkaSettings:
+    return KafkaSettings(
+        bootstrap_servers=(broker.bootstrap,),
+        consumer_group=group,
+        input_topic=group,
+        group_instance_id=name,
+        heartbeat_interval_ms=200,
+        **{"session_timeout_ms": 30_000, "metadata_max_age_ms": 500, **more},
+    )
+
+
+class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """A member of a group that reads from the start of what it is given, and remembers."""
+
+    def __init__(self, made: KafkaSettings) -> None:
+        self.consumer: GroupConsumer = clients.make_consumer(made)
+        self.history: list[set[int]] = []
+        self.values: list[bytes] = []
+        self.error: BaseException | None = None
+        self._topic = made.input_topic
+
+    async def on_partitions_revoked(self, _revoked: set[TopicPartition]) -> None:
+        await asyncio.sleep(0)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        for place in assigned:
+            self.consumer.seek(place, 0)
+        self.history.append({place.partition for place in assigned})
+        await asyncio.sleep(0)
+
+    async def run(self) -> None:
+        await self.consumer.start()
+        self.consumer.subscribe([self._topic], listener=self)
+        try:
+            while True:
+                for found in (await self.consumer.getmany(timeout_ms=50)).values():
+                    self.values += [message.value for message in found]
+        except FencedInstanceIdError as error:
+            self.error = error
+        finally:
+            await self.consumer.stop()  # noqa: ASYNC102 - asyncio's
+
+    @property
+    def has(self) -> set[int]:
+        return self.history[-1] if self.history else set()
+
+
+@asynccontextmanager
+async def running(member: Member) -> AsyncIterator[Member]:
+    task = asyncio.create_task(member.run())
+    try:
+        yield member
+    finally:
+        task.cancel()
+        await asyncio.wait({task})  # noqa: ASYNC102 - asyncio's
+    if not task.cancelled():
+        task.result()
+
+
+async def until(holds: Any) -> None:
+    async with asyncio.timeout(_WITHIN_S):
+        while not holds():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
+
+
+async def heartbeats(member: Member, count: int) -> None:
+    """Wait until a member has been answered so often: whatever the group had to tell, it was told by then."""
+    coordinator, answered = member.consumer._coordinator, 0
+    ask = coordinator._do_heartbeat
+
+    async def counted() -> bool:
+        nonlocal answered
+        done = bool(await ask())
+        answered += done
+        return done
+
+    coordinator._do_heartbeat = counted
+    await until(lambda: answered >= count)
+
+
+def test_a_static_member_restarts_and_the_other_notices_nothing(broker: RunningBroker) -> None:
+    create_topics(broker.bootstrap, {"static": 4})
+
+    async def story() -> None:
+        staying = Member(settings(broker, "static", "pooler-0"))
+        async with running(staying):
+            async with running(Member(settings(broker, "static", "pooler-1"))) as first:
+                await until(lambda: len(staying.has) == len(first.has) == 2)
+            before = len(staying.history)
+            await heartbeats(staying, 5)
+            async with running(Member(settings(broker, "static", "pooler-1"))) as second:
+                await until(lambda: second.has)
+                assert second.has == first.has
+                await heartbeats(staying, 5)
+                await heartbeats(second, 2)
+            assert len(staying.history) == before
+            assert second.history == [first.has]
+
+    asyncio.run(story())
+
+
+def test_a_dynamic_member_leaves_at_once(broker: RunningBroker) -> None:
+    create_topics(broker.bootstrap, {"dynamic": 4})
+
+    async def story() -> None:
+        async with running(Member(settings(broker, "dynamic", None, session_timeout_ms=300_000))) as staying:
+            async with running(Member(settings(broker, "dynamic", None))) as leaving:
+                await until(lambda: len(staying.has) == len(leaving.has) == 2)
+            # Nobody has waited for a session of five minutes.
+            await until(lambda: len(staying.has) == 4)
+
+    asyncio.run(story())
+
+
+def answer_while_waiting(member: Member) -> None:
+    """Let a member learn that its name is taken while it waits for partitions, which then never come."""
+    place = member.consumer._place
+    assert place is not None
+    ask = place._is_taken
+
+    async def late() -> bool:
+        taken = await ask()
+        await until(lambda: member.consumer._subscription._assignment_waiters)
+        return taken
+
+    place._is_taken = late  # type: ignore[method-assign]
+
+
+def test_of_two_with_one_name_the_older_ends_and_the_newer_stays(broker: RunningBroker) -> None:
+    create_topics(broker.bootstrap, {"twins": 4})
+
+    async def story() -> None:
+        async with running(Member(settings(broker, "twins", "pooler-0"))) as older:
+            await until(lambda: older.has)
+            answer_while_waiting(older)
+            async with running(Member(settings(broker, "twins", "pooler-0"))) as newer:
+                await until(lambda: older.error)
+                assert "FENCED_INSTANCE_ID" not in str(newer.error)
+                await heartbeats(newer, 5)
+                assert newer.error is None
+                assert newer.history == [{0, 1, 2, 3}]
+        assert isinstance(older.error, FencedInstanceIdError)
+        assert older.history == [{0, 1, 2, 3}]
+
+    asyncio.run(story())
+
+
+def test_of_two_services_with_one_name_the_older_says_so_and_exits(
+    tmp_path: Path, broker: RunningBroker
+) -> None:
+    named = {"kafka": {"group_instance_id": "pooler-0"}}
+    # Folders of one name: one group.
+    older, newer = (Site(tmp_path / which / "site", broker.bootstrap, {}, named) for which in ("old", "new"))
+    older.create_topics()
+    with older.running() as first, newer.running() as second:
+        assert first.wait() == 7
+        assert second.get("/v1/status")["ready"]
+        second.signal(signal.SIGTERM)
+        assert second.wait() == 0
+    log = first.log.read_text()
+    assert "Traceback" not in log
+    assert log.count('"event": "group_instance_fenced"') == 1
+    assert "another process has this group_instance_id" in log.splitlines()[-1]
+
+
+def test_a_static_member_that_was_away_for_too_long_comes_back(broker: RunningBroker) -> None:
+    create_topics(broker.bootstrap, {"away": 2})
+
+    async def story() -> None:
+        async with running(Member(settings(broker, "away", "pooler-0"))) as member:
+            await until(lambda: member.has)
+            # What a broker says to one whose session has run out.
+            member.consumer._coordinator.reset_generation()
+            await until(lambda: len(member.history) == 2)
+            await heartbeats(member, 3)
+            assert member.error is None
+            assert member.has == {0, 1}
+
+    asyncio.run(story())
+
+
+async def add_partitions(broker: RunningBroker, topic: str, total: int) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    await admin.start()
+    try:
+        await admin.create_partitions({topic: NewPartitions(total)})
+    finally:
+        await admin.close()  # noqa: ASYNC102 - asyncio's
+
+
+@pytest.mark.parametrize("name", [None, "pooler-0"], ids=["dynamic", "static"])
+def test_partitions_that_are_added_are_read(broker: RunningBroker, name: str | None) -> None:
+    topic = f"grows-{name}"
+    create_topics(broker.bootstrap, {topic: 1})
+
+    async def story() -> None:
+        async with running(Member(settings(broker, topic, name))) as member:
+            await until(lambda: member.has == {0})
+            await add_partitions(broker, topic, 3)
+            await until(lambda: member.has == {0, 1, 2})
+            await asyncio.to_thread(
+                produce, broker.bootstrap, topic, [Message(b"%d" % n, partition=n) for n in range(3)]
+            )
+            await until(lambda: sorted(member.values) == [b"0", b"1", b"2"])
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("meanwhile", [True, False], ids=["while-it-is-away", "after-it-is-back"])
+def test_partitions_are_noticed_after_the_leader_was_started_again(
+    broker: RunningBroker, *, meanwhile: bool
+) -> None:
+    """A broker does not tell a static leader that comes back that it leads: nobody would watch."""
+    topic = f"leader-{meanwhile}"
+    create_topics(broker.bootstrap, {topic: 2})
+
+    async def story() -> None:
+        async with running(Member(settings(broker, topic, "leader"))) as leader:
+            await until(lambda: leader.has)
+        if meanwhile:
+            await add_partitions(broker, topic, 4)
+        async with running(Member(settings(broker, topic, "leader"))) as again:
+            await until(lambda: again.has)
+            if not meanwhile:
+                await add_partitions(broker, topic, 4)
+            await until(lambda: again.has == {0, 1, 2, 3})
+
+    asyncio.run(story())
