@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from pooler.flow.order import DestinationOrder
+from pooler.flow.order import Order
 from pooler.flow.work import Work
 from pooler.model.job import Delivery, Direction, Job
 from pooler.model.outcome import Ended, Outcome, Status
@@ -24,9 +24,7 @@ class Endings:
         metrics: where they are counted.
     """
 
-    def __init__(
-        self, answers: trio.MemorySendChannel[Ended], order: DestinationOrder, metrics: Metrics
-    ) -> None:
+    def __init__(self, answers: trio.MemorySendChannel[Ended], order: Order, metrics: Metrics) -> None:
         self._answers = answers
         self._order = order
         self._metrics = metrics
@@ -62,8 +60,7 @@ class Endings:
         del self.in_flow[work]
         if not self.in_flow:
             self._emptied.set()
-        following = self._order.release(work)
-        if following is not None:
+        for following in self._order.release(work):
             self.go_on(following)
 
     async def wait_empty(self) -> None:

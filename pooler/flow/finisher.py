@@ -1,10 +1,10 @@
-"""Landed files of one local root: one flush for as many as are waiting, then their names, then outcomes.
+"""Landed files of one local root: one flush for as many as are waiting, their names, markers, then outcomes.
 
 There is no timer: while one batch is being flushed the next one gathers, so a busy service flushes
 large batches and an idle one answers at once.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import trio
@@ -13,6 +13,7 @@ from pooler.errors import PoolerError
 from pooler.flow.endings import Endings
 from pooler.flow.work import Landed, Work
 from pooler.storage.landing import FlushPolicy, land
+from pooler.storage.marker import mark
 from pooler.storage.root import LocalRoot
 
 _BATCH_LIMIT = 256
@@ -50,7 +51,8 @@ class Finisher:
             try:
                 async for first in landed:
                     batch = [first, *_waiting(landed)]
-                    errors = await self._root.run(land, [item.part for item in batch], self._policy)
+                    errors = await self._root.complete(land, [item.part for item in batch], self._policy)
+                    await self._mark(batch, errors)
                     now = trio.current_time()
                     done, batch = batch, []
                     for item, error in zip(done, errors, strict=True):
@@ -58,6 +60,21 @@ class Finisher:
             finally:
                 for item in (*batch, *_waiting(landed)):
                     item.part.discard()
+
+    async def _mark(self, batch: Sequence[Landed], errors: list[PoolerError | None]) -> None:
+        """Write the markers that are asked for, of files that have their names; add what goes wrong."""
+        wanted = [
+            index
+            for index, item in enumerate(batch)
+            if errors[index] is None and item.work.plan.options.write_marker
+        ]
+        if not wanted:
+            return
+        files = [batch[index].work.plan.local_parts for index in wanted]
+        for index, error in zip(
+            wanted, await self._root.complete(mark, self._root, files, self._policy), strict=True
+        ):
+            errors[index] = error
 
     async def _end(self, item: Landed, error: PoolerError | None, now: float) -> None:
         if item.reply is not None:
@@ -67,7 +84,12 @@ class Finisher:
             await self._failed(item.work, error)
             return
         started = item.work.started or now
-        await self._endings.end(item.work, replace(item.outcome, duration_ms=round((now - started) * 1000)))
+        outcome = replace(
+            item.outcome,
+            duration_ms=round((now - started) * 1000),
+            marked=item.work.plan.options.write_marker,
+        )
+        await self._endings.end(item.work, outcome)
 
 
 def _waiting(landed: trio.MemoryReceiveChannel[Landed]) -> list[Landed]:

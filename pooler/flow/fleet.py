@@ -1,13 +1,13 @@
 """All remotes, and the way a delivery takes to one of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import trio
 
 from pooler.config.remotes import Connections
 from pooler.errors import JobError, PoolerError
 from pooler.flow.endings import Endings
-from pooler.flow.order import DestinationOrder
+from pooler.flow.order import Order
 from pooler.flow.remote import Remote
 from pooler.flow.work import Work
 from pooler.model.job import Delivery
@@ -25,6 +25,7 @@ class Fleet:
         order: who waits behind whom.
         attempts: attempts in all for a job that says nothing.
         deadline_s: how long a job that says nothing may be tried, in seconds.
+        hold: lets a job wait where its local folder cannot be used now; False where it can.
     """
 
     def __init__(
@@ -32,10 +33,11 @@ class Fleet:
         connections: Connections,
         remotes: Mapping[str, Remote],
         endings: Endings,
-        order: DestinationOrder,
+        order: Order,
         *,
         attempts: int,
         deadline_s: float,
+        hold: Callable[[Work], bool] = lambda _work: False,
     ) -> None:
         self.remotes = remotes
         self._connections = connections
@@ -43,7 +45,8 @@ class Fleet:
         self._order = order
         self._attempts = attempts
         self._deadline_s = deadline_s
-        endings.go_on = self._submit
+        self._hold = hold
+        endings.go_on = self.submit
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive every remote until ``close``; each in a nursery of its own.
@@ -59,6 +62,12 @@ class Fleet:
         """Begin no job any more; ``run`` ends once the running ones have."""
         for remote in self.remotes.values():
             remote.close()
+
+    def abandon_lost(self) -> None:
+        """Break off what is no longer ours to do; what waits is dropped when its turn comes."""
+        for remote in self.remotes.values():
+            for worker in remote.workers:
+                worker.abandon_lost()
 
     async def intake(self, deliveries: trio.MemoryReceiveChannel[Delivery]) -> None:
         """Take deliveries until the channel ends: each to its lane, or answered at once.
@@ -81,10 +90,17 @@ class Fleet:
         work = Work(delivery, planned, delivery.received + deadline_s, allowed)
         self._endings.admitted(work)
         if self._order.admit(work):
-            self._submit(work)
+            self.submit(work)
 
-    def _submit(self, work: Work) -> None:
-        self.remotes[work.plan.remote].submit(work)
+    def submit(self, work: Work) -> None:
+        """Let a job whose turn has come wait for a session, or for its local folder."""
+        if not self._hold(work):
+            self.remotes[work.plan.remote].submit(work)
+
+    def inherit(self, remote: str, path: str) -> None:
+        """Have a part removed from a server, where a process that is gone has left it."""
+        if remote in self.remotes:
+            self.remotes[remote].inherit(path)
 
     async def failed(self, work: Work, error: PoolerError) -> None:
         """Take back a job whose file did not get its name."""

@@ -101,8 +101,12 @@ class Lane:
 
     def forget(self) -> None:
         """Take out all that waits: nobody goes on with it here, and it has no outcome."""
-        for work in self._take_out(lambda _: True):
+        for work in self.take_all():
             work.memory.release()
+
+    def take_all(self) -> list[Work]:
+        """Take out all that waits, to go on with it elsewhere."""
+        return self._take_out(lambda _: True)
 
     async def give_up(self, error: PoolerError) -> None:
         """End every job that waits for a worker: nobody is going to come for it."""

@@ -1,38 +1,54 @@
-"""Jobs with one destination never overlap, and end in the order in which they came. Pure."""
+"""Jobs with one destination, or one ``order_key``, never overlap, and end as they came. Pure."""
 
 from collections import deque
+from collections.abc import Hashable
 
 from pooler.flow.work import Work
 
 
-class DestinationOrder:
-    """Who is writing where, and who waits behind whom."""
+class Order:
+    """Who does what, and who waits behind whom.
+
+    A job stands in line at its destination, and in a second one where it has an ``order_key``. Its turn has
+    come when it stands first in each.
+    """
 
     def __init__(self) -> None:
-        self._behind: dict[tuple[str, str], deque[Work]] = {}
+        self._lines: dict[Hashable, deque[Work]] = {}
 
     def admit(self, work: Work) -> bool:
         """Take in a job.
 
         Returns:
-            True where it may go on now; False where it waits behind another with the same destination,
-            and will be what ``release`` returns.
+            True where it may go on now; False where it waits behind another, and will be among those that
+            ``release`` returns.
         """
-        waiting = self._behind.get(work.plan.destination)
-        if waiting is None:
-            self._behind[work.plan.destination] = deque()
-            return True
-        waiting.append(work)
-        return False
+        for key in _keys(work):
+            self._lines.setdefault(key, deque()).append(work)
+        return self._has_its_turn(work)
 
-    def release(self, work: Work) -> Work | None:
-        """Take out a job that has ended.
+    def release(self, work: Work) -> list[Work]:
+        """Take out a job whose turn has come, and that has ended.
 
         Returns:
-            The job that may go on in its place; None where nobody waits.
+            The jobs whose turn has come now.
         """
-        waiting = self._behind[work.plan.destination]
-        if waiting:
-            return waiting.popleft()
-        del self._behind[work.plan.destination]
-        return None
+        next_ones: dict[Work, None] = {}
+        for key in _keys(work):
+            line = self._lines[key]
+            line.popleft()
+            if line:
+                next_ones[line[0]] = None
+            else:
+                del self._lines[key]
+        return [following for following in next_ones if self._has_its_turn(following)]
+
+    def _has_its_turn(self, work: Work) -> bool:
+        return all(self._lines[key][0] is work for key in _keys(work))
+
+
+def _keys(work: Work) -> list[Hashable]:
+    keys: list[Hashable] = [("destination", *work.plan.destination)]
+    if work.plan.options.order_key is not None:
+        keys.append(("order_key", work.plan.options.order_key))
+    return keys

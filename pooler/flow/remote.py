@@ -7,12 +7,13 @@ looks again whenever something changed: `wake`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 import structlog
 import trio
 
-from pooler.errors import ErrorCode, PoolerError, Remedy, RemoteError
+from pooler.errors import ErrorCode, LocalFileError, PoolerError, Remedy, RemoteError, ReplyError
 from pooler.flow.breaker import Breaker
 from pooler.flow.lane import Lane
 from pooler.flow.limit import Budget, Claimant, SessionLimit
@@ -21,6 +22,7 @@ from pooler.flow.retry import Backoff, judge
 from pooler.flow.work import Work
 from pooler.flow.worker import Tools, Worker
 from pooler.model.job import Direction
+from pooler.model.outcome import Peer
 from pooler.ops.metrics import Metrics
 from pooler.transfer.session import Connector, Session
 
@@ -102,6 +104,7 @@ class Remote:
         self._workers: set[Worker] = set()
         self._to_prewarm = min(policy.prewarm, limit.ceiling)
         self._left_behind: list[str] = []
+        self._to_tidy = False
         self._closing = False
         self._changed = trio.Event()
 
@@ -183,6 +186,7 @@ class Remote:
                     while self._may_begin(now):
                         self._opener.opening += 1
                         self._to_prewarm = max(0, self._to_prewarm - 1)
+                        self._to_tidy = False
                         nursery.start_soon(self._work)
                     with trio.move_on_at(self._look_again_at(now)):
                         await self._changed.wait()
@@ -195,7 +199,7 @@ class Remote:
     def _may_begin(self, now: float) -> bool:
         """Decide whether one more worker is to be begun now."""
         may = (
-            (self.waiting > self._opener.opening or self._to_prewarm > 0)
+            (self.waiting > self._opener.opening or self._to_prewarm > 0 or self._to_tidy)
             and not (self.paused or self._closing)
             and self._opener.allows(now, len(self._workers))
         )
@@ -207,7 +211,8 @@ class Remote:
 
     def _look_again_at(self, now: float) -> float:
         """Tell when time alone may change what ``_may_begin`` said ``now``."""
-        return self._opener.next_change(now) if self.waiting or self._to_prewarm else inf
+        wanted = self.waiting or self._to_prewarm or self._to_tidy
+        return self._opener.next_change(now) if wanted else inf
 
     async def _work(self) -> None:
         """Open a session and let a worker work on it."""
@@ -261,6 +266,13 @@ class Remote:
 
     async def failed(self, work: Work, error: PoolerError, worker: Worker | None = None) -> None:
         """Take back a job whose attempt failed: to be tried again, or answered."""
+        peer = None if worker is None else worker.session.peer
+        reply = None if worker is None else worker.session.last_reply
+        judged = partial(self._judge, work, error, peer, reply)
+        if not (isinstance(error, LocalFileError) and self._tools.doubt(work, error, judged)):
+            await judged()
+
+    async def _judge(self, work: Work, error: PoolerError, peer: Peer | None, reply: str | None) -> None:
         now = trio.current_time()
         work.last_error = error
         self.last_error = str(error)
@@ -283,8 +295,8 @@ class Remote:
                     work.overdue() if overdue else str(error),
                     retriable=error.retriable,
                     duration_s=now - (work.started or now),
-                    peer=None if worker is None else worker.session.peer,
-                    reply=None if worker is None else worker.session.last_reply,
+                    peer=peer,
+                    reply=reply,
                 ),
             )
             return
@@ -310,6 +322,12 @@ class Remote:
         if len(self._left_behind) < _LEFT_BEHIND_LIMIT:
             self._left_behind.append(path)
 
+    def inherit(self, path: str) -> None:
+        """Remember a part of a file that a process which is gone has left; a session is opened for it."""
+        self.leave_behind(path)
+        self._to_tidy = True
+        self.wake()
+
     # ---- leftovers ------------------------------------------------------------------------------------
 
     async def _sweep(self, session: Session) -> None:
@@ -319,10 +337,15 @@ class Remote:
             try:
                 await session.remove(path)
             except RemoteError as error:
-                log.warning("part_left_behind", remote=self.name, path=path, error=str(error))
+                if isinstance(error, ReplyError) and error.code is ErrorCode.FILE_NOT_FOUND:
+                    self._tools.removed(self.name, path)
+                else:
+                    log.warning("part_left_behind", remote=self.name, path=path, error=str(error))
             except BaseException:
                 self._left_behind.append(path)
                 raise
+            else:
+                self._tools.removed(self.name, path)
 
     async def _sweep_at_the_end(self) -> None:
         session = await self._opener.open_to_tidy()

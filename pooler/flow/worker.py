@@ -6,21 +6,24 @@ and the remote decides whether another worker is begun: so nothing is ever lease
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import structlog
 import trio
 
-from pooler.errors import ErrorCode, PoolerError, RemoteError, TransferTimeout
+from pooler.errors import ErrorCode, LocalFileError, PoolerError, RemoteError, TransferTimeout
 from pooler.flow.work import Landed, Reply, Work
 from pooler.model.job import After, Delivery, Direction
 from pooler.model.outcome import Outcome, Status
 from pooler.storage.root import LocalRoot
+from pooler.storage.threads import Stalled
 from pooler.transfer import mover
 from pooler.transfer.after import after_action
 from pooler.transfer.attempt import Attempt, Transferred
+from pooler.transfer.check import check
 from pooler.transfer.download import download
-from pooler.transfer.names import temporary_name
+from pooler.transfer.names import Author
 from pooler.transfer.session import Session
 from pooler.transfer.upload import upload
 
@@ -33,7 +36,7 @@ class Tools:
 
     Attributes:
         roots: the local folders, by name.
-        incarnation: this process, for temporary names.
+        incarnation: this process, for temporary names, where a folder has no lease.
         serials: counts the attempts of the process, for the same.
         attempt_s: how long one attempt may take, in seconds.
         resume_above_bytes: from which size on a file is resumed, where its job asks for it.
@@ -42,6 +45,11 @@ class Tools:
         land: takes a download whose file has no name yet.
         end: takes the outcome of a job.
         drop: takes a job that is no longer ours.
+        is_gone: whether a process, by its incarnation on a root, is provably no more. May block.
+        hold: lets a job wait where its local folder cannot be used now; False where it can.
+        doubt: takes a job whose local side failed, until it is known whether the job is to blame, and then
+            calls what it is given; False where nobody can tell.
+        removed: told of a path on a remote where no part of ours is any more.
     """
 
     roots: dict[str, LocalRoot]
@@ -54,6 +62,10 @@ class Tools:
     land: Callable[[Landed], Awaitable[None]]
     end: Callable[[Work, Outcome], Awaitable[None]]
     drop: Callable[[Work], None]
+    is_gone: Callable[[str, str], bool] = lambda _root, _process: False
+    hold: Callable[[Work], bool] = lambda _work: False
+    doubt: Callable[[Work, LocalFileError, Callable[[], Awaitable[None]]], bool] = lambda *_: False
+    removed: Callable[[str, str], None] = lambda _remote, _path: None
 
 
 class Employer(Protocol):
@@ -107,6 +119,7 @@ class Worker:
         self._tools = tools
         # A scope serves once: each wait has one of its own.
         self._idle = trio.CancelScope()
+        self._doing = trio.CancelScope()
         self._buffer = memoryview(bytearray(mover.BUFFER_BYTES))
 
     async def run(self) -> None:
@@ -132,6 +145,11 @@ class Worker:
         self.retiring = True
         self._idle.cancel()
 
+    def abandon_lost(self) -> None:
+        """Break off the job in hand if it is no longer ours; its session goes with it."""
+        if self.work is not None and not self._tools.wants(self.work.delivery):
+            self._doing.cancel()
+
     async def _next(self) -> Work | None:
         """Wait for a job, keeping the session alive; None when there is none for too long."""
         give_up_at = trio.current_time() + self._employer.idle_s
@@ -155,10 +173,20 @@ class Worker:
         if left_s <= 0:
             await self._tools.end(work, work.expiry())
             return
+        if self._tools.hold(work):
+            return
+        with trio.CancelScope() as self._doing:
+            await self._try(work, min(left_s, self._tools.attempt_s))
+        if self._doing.cancelled_caught:
+            self.retiring = True
+            self._tools.drop(work)
+
+    async def _try(self, work: Work, limit_s: float) -> None:
+        """Make one attempt, and hand on what came of it."""
         work.begin(trio.current_time())
         attempt = self._begin(work)
         try:
-            done = await self._run(attempt, min(left_s, self._tools.attempt_s))
+            done = await self._run(attempt, limit_s)
         except PoolerError as error:
             self.retiring |= not error.session_survives
             await self._employer.failed(work, error, self)
@@ -173,22 +201,25 @@ class Worker:
             await self._hand_on(work, attempt, done)
 
     def _begin(self, work: Work) -> Attempt:
+        root = self._tools.roots[work.plan.folder]
+        process = self._tools.incarnation if root.lease is None else root.lease.incarnation
         return Attempt(
             plan=work.plan,
             session=self.session,
-            root=self._tools.roots[work.plan.folder],
-            temporary=temporary_name(
-                work.delivery.record.origin, next(self._tools.serials), self._tools.incarnation
-            ),
+            root=root,
+            author=Author(process, work.delivery.record.origin, next(self._tools.serials)),
             buffer=self._buffer,
             moved=self._count,
             left_behind=self._employer.leave_behind,
-            memory=work.memory,
             resume_above_bytes=self._tools.resume_above_bytes,
+            memory=work.memory,
+            is_gone=partial(self._tools.is_gone, work.plan.folder),
         )
 
     async def _run(self, attempt: Attempt, limit_s: float) -> Transferred:
         transfer = download if attempt.plan.direction is Direction.DOWNLOAD else upload
+        if attempt.plan.options.check:
+            transfer = check
         with trio.move_on_after(limit_s):
             return await transfer(attempt)
         raise TransferTimeout(f"no end after {limit_s:g} s, {self.bytes_moved} bytes")
@@ -207,7 +238,12 @@ class Worker:
             checksum=done.checksum,
             mtime_kept=done.mtime_kept,
             resumed_from=done.resumed_from,
+            marked=done.marked,
+            check=done.check,
         )
+        if done.check is not None:
+            await self._tools.end(work, outcome)
+            return
         if done.part is not None:
             # Only a source that is to go is worth a session that waits for the flush of its copy.
             reply = None if work.plan.options.after is After.NONE else Reply()
@@ -218,11 +254,14 @@ class Worker:
                 raise
             if reply is None:
                 return
-            error = await reply.wait()
+            # A disk that stalls must not hold a session; what lands late lands before what is tried again.
+            error: PoolerError | None = Stalled(work.plan.folder, self._tools.attempt_s)
+            with trio.move_on_after(self._tools.attempt_s):
+                error = await reply.wait()
             if error is not None:
                 await self._employer.failed(work, error, self)
                 return
-            outcome = replace(outcome, duration_ms=_since_ms(work))
+            outcome = replace(outcome, duration_ms=_since_ms(work), marked=work.plan.options.write_marker)
         after = await after_action(attempt, done)
         await self._tools.end(work, replace(outcome, after=after.done, after_error=after.error))
 

@@ -28,6 +28,7 @@ class Verify(enum.StrEnum):
     NONE = "none"
     SIZE = "size"
     CHECKSUM = "checksum"
+    READ_BACK = "read_back"
 
 
 class Checksum(NamedTuple):
@@ -62,25 +63,37 @@ class Options:
         retry_count: further attempts after the first; None leaves it to the configuration.
         deadline_seconds: how long after its first reading the job may still be tried; None leaves it to
             the configuration.
-        verify: what is compared before the destination gets its name.
-        in_place: upload under the final name, for servers that cannot rename.
+        verify: what is compared before the destination gets its name; None leaves it to the remote.
+        in_place: upload under the final name, for servers that cannot rename; None leaves it to the remote.
         checksum: what the file's bytes must sum up to; None where the sender does not say.
         preserve_mtime: give the destination the source's time.
         resume: go on with a large file where an attempt before broke off.
         after: what becomes of the source.
         move_to: where ``after`` moves it, below the root of its own side; None for all else.
+        write_marker: once the destination has its name, write an empty file beside it, ``{name}.ok``.
+        check: do everything but the bytes.
+        order_key: jobs with an equal one are done one after the other, in the order they came; None where
+            the job minds nobody.
     """
 
     overwrite: Overwrite = Overwrite.ALWAYS
     retry_count: int | None = None
     deadline_seconds: float | None = None
-    verify: Verify = Verify.SIZE
-    in_place: bool = False
+    verify: Verify | None = None
+    in_place: bool | None = None
     checksum: Checksum | None = None
     preserve_mtime: bool = False
     resume: bool = False
     after: After = After.NONE
     move_to: str | None = None
+    write_marker: bool = False
+    check: bool = False
+    order_key: str | None = None
+
+
+def marker_of(path: str) -> str:
+    """Name the marker of a file, from the file's name or from its path."""
+    return f"{path}.ok"
 
 
 class Endpoint(NamedTuple):

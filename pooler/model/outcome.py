@@ -1,6 +1,7 @@
 """How a job ended."""
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,7 +56,8 @@ class Outcome:
         bytes_transferred: the size of the file that was copied; 0 where none was.
         duration_ms: the last attempt, from its start to its file being durable under its name.
         queued_ms: from the first reading to the start of the last attempt.
-        verified: what was really checked: ``none``, ``size``, ``time`` (and size) or ``checksum``.
+        verified: what was really checked: ``none``, ``size``, ``time`` (and size), ``checksum`` or
+            ``read_back``.
         source_checked: by what the source is known not to have changed while it was read: ``none``,
             ``size`` or ``time``.
         checksum: of the bytes that passed, ``algorithm:hexadecimal``; None where none was asked for.
@@ -63,6 +65,8 @@ class Outcome:
         resumed_from: how many of the bytes an earlier attempt had brought; None where none had.
         after: what became of the source: ``deleted``, ``moved`` or ``left``; None where nobody asked.
         after_error: why it was left; None otherwise.
+        marked: whether the marker stands beside the destination.
+        check: what a check has found; None for a job that was to be done.
         peer: whom we spoke to; None where we never did.
         reply: the server's last reply; None where there was none.
         failure: why; None unless ``status`` is failed.
@@ -83,6 +87,8 @@ class Outcome:
     resumed_from: int | None = None
     after: str | None = None
     after_error: str | None = None
+    marked: bool = False
+    check: Mapping[str, str | int | None] | None = None
 
     @classmethod
     def failed(

@@ -8,12 +8,14 @@ import ctypes
 import errno
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from pooler.errors import ErrorCode, JobError, LocalFileError, PoolerError, Remedy
 from pooler.storage.failures import meaning, translated
+from pooler.storage.held import Held
+from pooler.storage.journal import Entry
 from pooler.storage.root import LocalRoot, SourceFile, flush_folder
 
 FlushPolicy = Literal["batch", "always", "never"]
@@ -23,7 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 
 
-class PartFile:
+class PartFile(Held):
     """A file under a temporary name, in the folder where it will stay.
 
     Args:
@@ -34,6 +36,7 @@ class PartFile:
         kept: it is there already, and is to be gone on with at its end.
 
     Attributes:
+        root: the root it is below.
         size_bytes: how much of it was there already.
         place: the device and the number of its folder, by which files of one batch are grouped.
 
@@ -45,8 +48,10 @@ class PartFile:
     def __init__(
         self, root: LocalRoot, parts: Sequence[str], temporary: str, *, replace: bool, kept: bool = False
     ) -> None:
-        self._root = root
+        super().__init__()
+        self.root = root
         self._parts = tuple(parts)
+        self._entry = Entry("", "/".join(parts[:-1]))
         self.path = f"{root.name}:/{'/'.join(parts)}"
         self.name = parts[-1]
         self.temporary = temporary
@@ -54,6 +59,7 @@ class PartFile:
         self.size_bytes = 0
         self.folder = root.open_folder(parts[:-1], create=not kept)
         try:
+            root.note(self._entry, temporary)
             with translated(self.path):
                 found = os.fstat(self.folder)
                 self.place = found.st_dev, found.st_ino
@@ -87,26 +93,35 @@ class PartFile:
     def keep(self) -> "KeptPart":
         """Let go of the descriptors, and leave the file for an attempt to come. Never raises."""
         self.close()
-        return KeptPart(self._root, self._parts, self.temporary)
+        return KeptPart(self.root, self._parts, self.temporary)
 
     def publish(self) -> None:
         """Give the file its own name. Blocks.
 
         Raises:
             LocalFileError: ``DESTINATION_EXISTS`` where it may not replace what is there.
+            LeaseLost: others may take us for gone.
         """
+        self.root.check_lease(self.temporary)
         with translated(self.path):
-            if self.replace:
-                os.rename(self.temporary, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
-                return
             try:
-                os.link(self.temporary, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
-            except OSError as error:
-                if error.errno not in NO_LINKS:
-                    raise
-                self._rename_if_free()
-            else:
-                os.unlink(self.temporary, dir_fd=self.folder)
+                self._rename()
+            except FileNotFoundError as error:
+                # Somebody took us for gone, and swept it or goes on with it; the job is not to blame.
+                raise LocalFileError(ErrorCode.IO_ERROR, f"{self.path}: its part is gone") from error
+
+    def _rename(self) -> None:
+        if self.replace:
+            os.rename(self.temporary, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+            return
+        try:
+            os.link(self.temporary, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            self._rename_if_free()
+        else:
+            os.unlink(self.temporary, dir_fd=self.folder)
 
     def _rename_if_free(self) -> None:
         try:
@@ -117,13 +132,38 @@ class PartFile:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     def discard(self) -> None:
-        """Remove the file, if it is still under its temporary name, and let go. Never raises."""
-        with suppress(OSError):
-            os.unlink(self.temporary, dir_fd=self.folder)
-        self.close()
+        """Remove the file, if it is still under its temporary name, and let go, once no call uses it.
+
+        Never raises, does not block the loop.
+        """
+        self.root.later(self.let_go)
+
+    def let_go(self) -> None:
+        """Do what ``discard`` does. Blocks."""
+        self.end(self._remove)
 
     def close(self) -> None:
-        """Let go of the descriptors; the file stays as it is. Never raises."""
+        """Let go of the descriptors, once no call uses them; the file stays as it is.
+
+        Never raises, does not block the loop.
+        """
+        self.root.later(self._let_be)
+
+    def _let_be(self) -> None:
+        self.end(self._close)
+
+    def _remove(self) -> None:
+        with suppress(OSError):
+            os.unlink(self.temporary, dir_fd=self.folder)
+        self._close()
+        self.root.forget(self._entry, self.temporary)
+
+    def settle(self) -> None:
+        """Let go of a file that has its own name. Never raises. Blocks."""
+        self.root.forget(self._entry, self.temporary)
+        self._let_be()
+
+    def _close(self) -> None:
         descriptors = self.descriptor, self.folder
         self.descriptor = self.folder = -1
         for descriptor in descriptors:
@@ -152,13 +192,17 @@ class KeptPart:
         return PartFile(self.root, self.parts, self.temporary, replace=replace, kept=True)
 
     def discard(self) -> None:
-        """Remove it. Never raises."""
+        """Remove it. Never raises, does not block the loop."""
+        self.root.later(self._remove)
+
+    def _remove(self) -> None:
         with suppress(OSError, PoolerError):
             folder = self.root.open_folder(self.parts[:-1], create=False)
             try:
                 os.unlink(self.temporary, dir_fd=folder)
             finally:
                 os.close(folder)
+        self.root.forget(Entry("", "/".join(self.parts[:-1])), self.temporary)
 
 
 def existing(root: LocalRoot, parts: Sequence[str]) -> SourceFile | None:
@@ -185,7 +229,8 @@ def land(files: Sequence[PartFile], policy: FlushPolicy) -> list[PoolerError | N
     """Make a batch of files durable, and give each its own name. Blocks.
 
     Args:
-        files: all written to their end, of one root. They are let go of, whatever happens.
+        files: all written to their end, of one root. They are let go of, whatever happens. One that is
+            discarded meanwhile, since nobody waits for it any more, does not get its name.
         policy: ``batch``: one flush of the file system for all; ``always``: one of each file; ``never``:
             none, so that a crash of the machine may lose files that were answered.
 
@@ -193,19 +238,23 @@ def land(files: Sequence[PartFile], policy: FlushPolicy) -> list[PoolerError | N
         For each file None, or why it has not its name; such a file is removed. One whose folder could not be
         flushed has its name, for as long as the machine stands.
     """
-    errors: list[PoolerError | None] = [_flush(file) if policy == "always" else None for file in files]
-    if policy == "batch":
-        errors = _flush_together(files)
-    for index, file in enumerate(files):
-        if errors[index] is None:
-            errors[index] = _published(file)
-    if policy != "never":
-        _flush_folders(files, errors)
-    for file, error in zip(files, errors, strict=True):
-        if error is None:
-            file.close()
-        else:
-            file.discard()
+    with ExitStack() as using:
+        for file in files:
+            using.enter_context(file.in_use())
+        errors: list[PoolerError | None] = [_flush(file) if policy == "always" else None for file in files]
+        if policy == "batch":
+            errors = _flush_together(files)
+        errors = _confirmed(files, errors)
+        for index, file in enumerate(files):
+            if errors[index] is None:
+                errors[index] = _published(file)
+        if policy != "never":
+            _flush_folders(files, errors)
+        for file, error in zip(files, errors, strict=True):
+            if error is None:
+                file.settle()
+            else:
+                file.let_go()
     return errors
 
 
@@ -226,7 +275,19 @@ def _flush_together(files: Sequence[PartFile]) -> list[PoolerError | None]:
     return [_flush(file) if file.place[0] in failed else None for file in files]
 
 
+def _confirmed(files: Sequence[PartFile], errors: list[PoolerError | None]) -> list[PoolerError | None]:
+    """See, once for all of them, that the root is the one that they were written for."""
+    try:
+        for root in {file.root for file in files}:
+            root.confirm_lease()
+    except PoolerError as error:
+        return [found or error for found in errors]
+    return errors
+
+
 def _published(file: PartFile) -> PoolerError | None:
+    if file.unwanted:
+        return LocalFileError(ErrorCode.IO_ERROR, f"{file.path}: nobody waits for it any more")
     try:
         file.publish()
     except PoolerError as error:

@@ -10,18 +10,21 @@ root has a limit of threads of its own, so that it cannot take those of the othe
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-import trio
-
 from pooler.errors import ErrorCode, JobError, LocalFileError
+from pooler.storage.control import FOLDER
 from pooler.storage.failures import translated
+from pooler.storage.held import Held
+from pooler.storage.journal import Entry
+from pooler.storage.lease import Lease
+from pooler.storage.threads import Threads
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -47,21 +50,31 @@ class SourceState:
     mtime_ns: int
 
 
-class SourceFile:
+def at_once(ending: Callable[[], None]) -> None:
+    """Do what is to be done later right now: where nobody tidies up, and in threads."""
+    ending()
+
+
+class SourceFile(Held):
     """A regular file below a root, open for reading.
 
     Args:
         descriptor: owned from here on, unless this raises.
         path: for messages.
+        later: takes what closes it, which may block.
 
     Raises:
         LocalFileError: it cannot be looked at.
         JobError: ``INVALID_JOB``, where it is no regular file.
     """
 
-    def __init__(self, descriptor: int, path: str) -> None:
+    def __init__(
+        self, descriptor: int, path: str, later: Callable[[Callable[[], None]], None] = at_once
+    ) -> None:
+        super().__init__()
         self.descriptor = descriptor
         self.path = path
+        self._later = later
         with translated(path):
             found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -85,8 +98,18 @@ class SourceFile:
             os.lseek(self.descriptor, offset, os.SEEK_SET)
 
     def close(self) -> None:
-        """Let go of the descriptor."""
-        os.close(self.descriptor)
+        """Let go of the descriptor, once no call uses it. Never raises, does not block the loop."""
+        self._later(self.let_go)
+
+    def let_go(self) -> None:
+        """Let go of the descriptor, once no call uses it. Never raises. Blocks."""
+        self.end(self._close)
+
+    def _close(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 class LocalRoot:
@@ -95,20 +118,89 @@ class LocalRoot:
     Args:
         name: its section in connections.ini.
         path: where it is.
+        stall_s: how long a call may take before it is left alone, in seconds.
+
+    Attributes:
+        lease: under which parts are made here; None where nobody keeps one, as for a command by hand.
+        later: takes what may block and need not be waited for: the end of a file. Does it at once where
+            nobody keeps the root.
     """
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, *, stall_s: float = inf) -> None:
         self.name = name
         self.path = path
-        self._limiter = trio.CapacityLimiter(_THREADS)
+        self.lease: Lease | None = None
+        self.later: Callable[[Callable[[], None]], None] = at_once
+        self._stall_s = stall_s
+        self._threads = Threads(name, _THREADS)
+        # Its keeper's own, so that a root whose threads are all stuck can still be looked at.
+        self._reserved = Threads(name, 1)
+
+    @property
+    def busy(self) -> int:
+        """How many of its threads are in use, by calls that nobody waits for any more, too."""
+        return self._threads.busy
 
     async def run(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """Call a function that blocks, in one of this root's threads.
 
-        Cancellation: before the call, as ever. Once it has begun it is waited for, and what it returned is
-        returned: a descriptor that was opened always has an owner. Cancelled comes at the next checkpoint.
+        Raises:
+            Stalled: it took too long, and is left alone.
+
+        Cancellation: a call that has begun is waited for, for a moment, and what it opened is closed.
         """
-        return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
+        return await self._threads.run(self._stall_s, function, *args)
+
+    async def complete(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        """Call a function that gives files their names: it is waited for as long as it takes.
+
+        So two of them never overtake each other, whatever the disk does.
+
+        Cancellation: as for ``run``.
+        """
+        return await self._threads.run(inf, function, *args)
+
+    async def attend(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        """Call a function that blocks, in the thread of whoever keeps this root; as ``complete``."""
+        return await self._reserved.run(inf, function, *args)
+
+    def check_lease(self, part: str) -> None:
+        """See that a part may still be given its name. Quick.
+
+        Raises:
+            LeaseLost: others may take its writer for gone.
+        """
+        if self.lease is not None:
+            self.lease.check(part)
+
+    def confirm_lease(self) -> None:
+        """See that the root is the one that we have a lease on. Blocks.
+
+        Raises:
+            LocalFileError: it is not, or others may take us for gone.
+        """
+        if self.lease is not None:
+            self.lease.confirm()
+
+    def note(self, entry: Entry, part: str) -> None:
+        """Write down that a part is about to be made, for those who tidy up after us. Blocks.
+
+        Raises:
+            LocalFileError: it cannot be, or the root is not ours to write to any more.
+        """
+        if self.lease is None:
+            return
+        try:
+            self.lease.note(entry, part)
+        except LocalFileError as error:
+            # An upload may be what makes room again; what is missed is its tidying up if we die.
+            if not (entry.remote and error.code is ErrorCode.DISK_FULL):
+                raise
+
+    def forget(self, entry: Entry, part: str) -> None:
+        """Take back what was noted: the part is no more, or has its own name. Quick."""
+        if self.lease is not None:
+            self.lease.journal.forget(entry, part)
 
     def open_folder(self, parts: Sequence[str], *, create: bool) -> int:
         """Open a folder below the root. Blocks.
@@ -139,7 +231,7 @@ class LocalRoot:
         with translated(shown):
             descriptor = self._open_file(tuple(parts), _LINKS)
         try:
-            return SourceFile(descriptor, shown)
+            return SourceFile(descriptor, shown, self.later)
         except BaseException:
             os.close(descriptor)
             raise
@@ -159,6 +251,8 @@ class LocalRoot:
     def _walk(self, parts: tuple[str, ...], *, create: bool) -> int:
         links = _LINKS
         while True:
+            if FOLDER in parts:  # of this root, or of one below it
+                raise JobError(ErrorCode.PATH_OUTSIDE_ROOT, f"{self._shown(parts)}: no folder for jobs")
             stopped_at = self._descend(parts, create=create)
             if not isinstance(stopped_at, _Link):
                 return stopped_at
@@ -240,28 +334,3 @@ def flush_folder(descriptor: int) -> None:
         # Some file systems have no flush of folders, and say so by this; their names need none, or have none.
         if error.errno != errno.EINVAL:
             raise
-
-
-def probe(root: LocalRoot) -> None:
-    """Try out what a root is needed for: create, flush, rename, remove. Blocks.
-
-    Raises:
-        LocalFileError: with what it was that failed.
-    """
-    # Pods share roots, and in each of them we may be process 1; one that died may have left its own.
-    name = f".pooler-probe-{secrets.token_hex(4)}"
-    with translated(root.path):
-        folder = os.open(root.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, dir_fd=folder)
-            try:
-                os.fsync(descriptor)
-                os.rename(name, f"{name}.renamed", src_dir_fd=folder, dst_dir_fd=folder)
-                os.unlink(f"{name}.renamed", dir_fd=folder)
-            finally:
-                os.close(descriptor)
-                for left in (name, f"{name}.renamed"):
-                    with suppress(OSError):
-                        os.unlink(left, dir_fd=folder)
-        finally:
-            os.close(folder)

@@ -42,7 +42,7 @@ async def after_action(attempt: Attempt, copied: Transferred) -> AfterAction:
     if plan.options.after is After.NONE or copied.after is not None:
         return AfterAction(copied.after)
     # Of a file that was there before, its size alone does not make it the source's copy.
-    enough = {"time", "checksum"} if copied.skipped else {"size", "time", "checksum"}
+    enough = {"time", "checksum"} if copied.skipped else {"size", "time", "checksum", "read_back"}
     if copied.verified not in enough:
         return AfterAction("left", "the destination is not known to be a copy of it")
     try:

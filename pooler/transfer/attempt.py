@@ -1,16 +1,22 @@
 """What the two directions have in common: the tools of an attempt, and what comes of one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
+from pooler.config.temp_name import NAME, TOKEN
+from pooler.errors import ErrorCode, JobError
+from pooler.storage.journal import Entry
 from pooler.storage.landing import PartFile
 from pooler.storage.root import LocalRoot, SourceState
 from pooler.transfer.memory import Memory
+from pooler.transfer.names import Author
 from pooler.transfer.plan import Plan
 from pooler.transfer.session import Session, Stat
 
-RESUME_ABOVE_BYTES = 8 * 1024 * 1024
-"""Smaller files are sent anew: that is faster than to ask how much of them is there."""
+
+def _nobody(_process: str) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +27,28 @@ class Attempt:
         plan: what is to be done.
         session: on which session.
         root: the local root of the plan.
-        temporary: the name that the file has until it is whole; this attempt's alone.
+        author: who makes it, for the name that the file has until it is whole.
         buffer: room for bytes; nobody else uses it meanwhile.
         moved: told how many bytes have passed, now and then.
         left_behind: told of a path on the server that may hold a part of a file, and that nobody will go
             on with.
+        resume_above_bytes: from which size on a file is resumed, where the job asks for it: of a smaller one
+            more time goes into asking how much of it is there.
         memory: what earlier attempts at the job left, and what this one leaves.
-        resume_above_bytes: from which size on a file is resumed, where the job asks for it.
+        is_gone: whether a process, by its incarnation, is provably no more, and none of its sessions either.
+            May block.
     """
 
     plan: Plan
     session: Session
     root: LocalRoot
-    temporary: str
+    author: Author
     buffer: memoryview
     moved: Callable[[int], None]
     left_behind: Callable[[str], None]
+    resume_above_bytes: int
     memory: Memory = field(default_factory=Memory)
-    resume_above_bytes: int = RESUME_ABOVE_BYTES
+    is_gone: Callable[[str], bool] = _nobody
 
     @property
     def local_path(self) -> str:
@@ -54,6 +64,53 @@ class Attempt:
         """Tell whether a file of this size is to be gone on with where an attempt before broke off."""
         return self.plan.options.resume and size_bytes is not None and size_bytes >= self.resume_above_bytes
 
+    def token(self, size_bytes: int | None, modified: object) -> str:
+        """Name this attempt's file, the pattern around it left out.
+
+        Args:
+            size_bytes: of the source.
+            modified: when the source changed last. Both are in the token of a file that may be gone on with:
+                so a part of a source that has changed since is never taken for a part of this one.
+        """
+        if not self.resumes(size_bytes):
+            return self.author.token()
+        plan = self.plan
+        ends = (plan.direction.value, plan.remote, plan.remote_path, plan.folder, *plan.local_parts)
+        return self.author.token("\0".join((str(size_bytes), str(modified), *ends)))
+
+    def remote_name(self, token: str) -> str:
+        """Name this attempt's file on the server, folder left out.
+
+        Raises:
+            JobError: ``INVALID_JOB``: there is no such name that the server would take.
+        """
+        pattern, name = self.plan.temp_name, self.plan.remote_path.rpartition("/")[2]
+        before, wants_name, after = pattern.name.replace(TOKEN, token).partition(NAME)
+        if not wants_name:
+            return before
+        fitted = self.session.fit(name, before=before, after=after)
+        if not pattern.is_unique and fitted != before + name + after:
+            raise JobError(ErrorCode.INVALID_JOB, f"{self.remote_path}: too long a name for temp_name")
+        return fitted
+
+    async def note(self, path: str) -> None:
+        """Write down a part on the server before it is made, for those who tidy up should we die.
+
+        Raises:
+            LocalFileError: it cannot be, or we may have been taken for gone.
+        """
+        entry = Entry(self.plan.remote, path)
+        self.memory.noted[path] = partial(self.root.forget, entry, path)
+        if self.root.lease is not None:
+            await self.root.run(self.root.note, entry, path)
+
+    def may_adopt(self, process: str) -> bool:
+        """Tell whether a part that a process left may be gone on with. May block.
+
+        Of our own parts it is known: no two of our attempts have one destination at a time.
+        """
+        return process == self.author.process or self.is_gone(process)
+
 
 @dataclass(frozen=True, slots=True)
 class Transferred:
@@ -61,7 +118,7 @@ class Transferred:
 
     Attributes:
         bytes_transferred: the size of the file that was copied.
-        verified: what was really compared: ``none``, ``size``, ``time`` or ``checksum``.
+        verified: what was really compared: ``none``, ``size``, ``time``, ``checksum`` or ``read_back``.
         skipped: nothing was copied, since the destination is the source's copy already, or is newer.
         part: a download's file, whole but still under its temporary name; None for all else.
         source_checked: by what the source is known not to have changed meanwhile: ``none``, ``size`` or
@@ -71,6 +128,8 @@ class Transferred:
         resumed_from: how many of the bytes an earlier attempt had brought; None where none had.
         source: what the source was like, on either side; None where it is no longer there.
         after: what an earlier run of the job did with the source; None where there was none.
+        marked: whether the marker stands beside the destination.
+        check: what was found, where nothing was to be done; else None.
     """
 
     bytes_transferred: int = 0
@@ -83,3 +142,5 @@ class Transferred:
     resumed_from: int | None = None
     source: SourceState | Stat | None = field(default=None, compare=False)
     after: str | None = None
+    marked: bool = False
+    check: Mapping[str, str | int | None] | None = None

@@ -8,6 +8,7 @@ from typing import Protocol
 from pooler.errors import ErrorCode, TransferMismatch
 from pooler.model.job import Checksum
 from pooler.storage.failures import translated
+from pooler.storage.threads import goes_on
 
 ALGORITHMS = ("sha256", "sha512", "sha1", "md5", "crc32")
 """Those that a server is asked for, the better ones first."""
@@ -76,6 +77,7 @@ def add_file(
                 return
             to.update(room[:count])
             done += count
+            goes_on()
 
 
 def compare(found: Checksum, wanted: Checksum, whose: str) -> None:

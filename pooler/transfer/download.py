@@ -4,10 +4,13 @@ from pooler.errors import ErrorCode, LocalFileError, ReplyError, TransferMismatc
 from pooler.model.job import Checksum, Options, Overwrite, Verify
 from pooler.storage.landing import PartFile, existing
 from pooler.transfer import mover
+from pooler.transfer.adopt import adopt_here
 from pooler.transfer.after import moved_already
 from pooler.transfer.attempt import Attempt, Transferred
 from pooler.transfer.checksum import add_file
+from pooler.transfer.marker import mark_existing
 from pooler.transfer.memory import Kept
+from pooler.transfer.names import local_name
 from pooler.transfer.overwrite import is_same, nanoseconds
 from pooler.transfer.session import Stat
 from pooler.transfer.settle import settle_existing
@@ -35,13 +38,14 @@ async def download(attempt: Attempt) -> Transferred:
     try:
         kept = None if options.overwrite is Overwrite.ALWAYS else await _look(attempt)
         if kept is not None:
-            return kept
+            return await mark_existing(attempt, kept)
         before = await attempt.session.stat(attempt.plan.remote_path) if _asks(options) else _UNKNOWN
     except ReplyError as error:
         moved = await moved_already(attempt) if error.code is ErrorCode.FILE_NOT_FOUND else None
         if moved is None:
             raise
         return moved
+    await adopt_here(attempt, before)
     part = _Part(attempt, before)
     try:
         return await _fetch(attempt, before, part)
@@ -112,8 +116,9 @@ class _Part:
         return self.file
 
     def _make(self) -> PartFile:
-        plan = self._attempt.plan
-        return PartFile(self._attempt.root, plan.local_parts, self._attempt.temporary, replace=self._replace)
+        attempt, before = self._attempt, self._before
+        temporary = local_name(attempt.token(before.size_bytes, before.modified))
+        return PartFile(attempt.root, attempt.plan.local_parts, temporary, replace=self._replace)
 
     def keep(self) -> None:
         """Leave the file to the next attempt where that can go on with it; else remove it."""
@@ -147,7 +152,11 @@ async def _fetch(attempt: Attempt, before: Stat, part: _Part) -> Transferred:
         size, checksum = await _receive(attempt, part, 0)
     source_checked = await _check_source(attempt, before)
     file = await part.begin()
-    verified = await _verify(attempt, file, before, size, checksum)
+    try:
+        verified = await _verify(attempt, file, before, size, checksum)
+    except TransferMismatch:
+        await _check_source(attempt, before)  # the server may have read it again for the comparison
+        raise
     mtime_kept = None
     if attempt.plan.options.preserve_mtime:
         mtime_kept = before.modified is not None and await attempt.root.run(

@@ -7,7 +7,7 @@ attempt looks first. Once the job ends, or is no longer ours, ``release`` gives 
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pooler.model.job import Checksum
 from pooler.storage.landing import KeptPart
@@ -67,16 +67,25 @@ class Memory:
     Attributes:
         unfinished: what an upload left on the server; None where nothing is.
         kept: what a download left on the disk; None where nothing is.
+        has_looked: whether somebody has looked for what earlier processes left of it.
+        noted: the parts on the server that are written down for those who tidy up should we die, and what
+            takes each back.
     """
 
     unfinished: Unfinished | None = None
     kept: Kept | None = None
+    has_looked: bool = False
+    noted: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def release(self) -> None:
         """Go on with nothing of it: no further attempt will be made here. Never raises."""
         unfinished, self.unfinished = self.unfinished, None
         if unfinished is not None and unfinished.left_behind is not None:
+            self.noted.pop(unfinished.path, None)  # until it is removed
             unfinished.left_behind(unfinished.path)
+        for forget in self.noted.values():
+            forget()
+        self.noted.clear()
         kept, self.kept = self.kept, None
         if kept is not None:
             kept.part.discard()

@@ -37,18 +37,17 @@ async def receive(
         How many bytes there were.
     """
     total = 0
-    more = True
-    while more:
-        filled = 0
-        while more and filled < len(buffer):
-            count = await stream.receive_into(buffer[filled:])
-            filled += count
-            more = count > 0
-        if filled:
-            await root.run(_write, file, buffer[:filled], hasher)
+    while filled := await _fill(stream, buffer):
+        await root.run(_write, file, buffer[:filled], hasher)
         total += filled
         moved(filled)
     return total
+
+
+async def digest(stream: DataStream, root: LocalRoot, buffer: memoryview, hasher: Hasher) -> None:
+    """Sum up a data connection, to its end. Arguments as for ``receive``."""
+    while filled := await _fill(stream, buffer):
+        await root.run(hasher.update, buffer[:filled])
 
 
 async def send(
@@ -79,6 +78,17 @@ async def send(
         total += count
         moved(count)
     return total
+
+
+async def _fill(stream: DataStream, buffer: memoryview) -> int:
+    """Receive until a buffer is full, or all has come; tell how much there is."""
+    filled = 0
+    while filled < len(buffer):
+        count = await stream.receive_into(buffer[filled:])
+        if count == 0:
+            break
+        filled += count
+    return filled
 
 
 def _write(file: PartFile, data: memoryview, hasher: Hasher | None) -> None:

@@ -4,12 +4,14 @@ No path leaves its root here: ``..`` may not climb above it, and no byte may end
 symbolic links do on the local side is the business of `pooler.storage.root`.
 """
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pooler.config.remotes import Connections, FtpRemote
+from pooler.config.temp_name import BESIDE, TempName
 from pooler.errors import ErrorCode, JobError
-from pooler.model.job import Direction, Endpoint, Job, Options
+from pooler.model.job import After, Direction, Endpoint, Job, Options, Overwrite, Verify, marker_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +24,12 @@ class Plan:
         remote_path: absolute on the server, base path included.
         folder: the name of the local section.
         local_parts: the way from that folder to the file; at least one name.
-        options: how.
+        options: how; nothing that a remote has a default for is left open.
         moved_parts: where an upload's source is moved to afterwards, from the folder; else None.
         moved_path: where a download's source is moved to afterwards, on the server; else None.
+        temp_name: what an upload is called until it is whole.
+        base_path: what an absolute folder of that name is below; without a ``/`` at its end.
+        write_only: whether nothing can be asked about what was uploaded.
     """
 
     direction: Direction
@@ -35,6 +40,9 @@ class Plan:
     options: Options
     moved_parts: tuple[str, ...] | None = None
     moved_path: str | None = None
+    temp_name: TempName = BESIDE
+    base_path: str = ""
+    write_only: bool = False
 
     @property
     def destination(self) -> tuple[str, str]:
@@ -43,7 +51,17 @@ class Plan:
             return self.remote, self.remote_path
         return self.folder, "/".join(self.local_parts)
 
+    @property
+    def temporary_folder(self) -> str:
+        """The folder of an upload that is not whole yet; without a ``/`` at its end."""
+        folder = self.temp_name.folder
+        if folder.startswith("/"):
+            return f"{self.base_path}{folder}".rstrip("/")
+        beside = self.remote_path.rpartition("/")[0]
+        return f"{beside}/{folder}" if folder else beside
 
+
+_NAME_MAX_BYTES = 255
 _ENDS_A_LINE = re.compile(r"[\r\n\0]")
 
 
@@ -76,6 +94,10 @@ def plan(job: Job, connections: Connections) -> Plan:
             f"{direction.value!r}",
         )
     remote_path, local_parts = on_server(remote, far), _parts(near, backslash=False)
+    found = plan_of(
+        remote, direction, remote_path, folder=near.remote, local_parts=local_parts, options=job.options
+    )
+    _check(job, found, remote)
     moved_parts = moved_path = None
     if job.options.move_to is not None:
         moved_to = job.source._replace(path=job.options.move_to)
@@ -85,9 +107,70 @@ def plan(job: Job, connections: Connections) -> Plan:
             moved_path = on_server(remote, moved_to)
         if local_parts == moved_parts or remote_path == moved_path:
             raise JobError(ErrorCode.INVALID_JOB, f"{job.source}: is to be moved to where it is")
+    return replace(found, moved_parts=moved_parts, moved_path=moved_path)
+
+
+def plan_of(
+    remote: FtpRemote,
+    direction: Direction,
+    remote_path: str,
+    *,
+    folder: str,
+    local_parts: tuple[str, ...],
+    options: Options,
+) -> Plan:
+    """Put together a plan of what is known already, and the remote's defaults. Arguments as of ``Plan``."""
     return Plan(
-        direction, remote.name, remote_path, near.remote, local_parts, job.options, moved_parts, moved_path
+        direction,
+        remote.name,
+        remote_path,
+        folder,
+        local_parts,
+        _completed(options, remote),
+        temp_name=remote.temp_name,
+        base_path=remote.base_path.rstrip("/"),
+        write_only=remote.write_only,
     )
+
+
+def _completed(options: Options, remote: FtpRemote) -> Options:
+    """Put the remote's defaults where the job says nothing."""
+    verify = options.verify or remote.verify
+    if options.checksum is not None and verify is not Verify.READ_BACK:
+        verify = Verify.CHECKSUM
+    in_place = remote.in_place if options.in_place is None else options.in_place
+    return replace(options, verify=verify, in_place=in_place)
+
+
+def _check(job: Job, found: Plan, remote: FtpRemote) -> None:
+    """See that the remote can do what the job asks for.
+
+    Raises:
+        JobError: ``INVALID_JOB``.
+    """
+    shown, options = f"{job.source} to {job.destination}", found.options
+    downloads = found.direction is Direction.DOWNLOAD
+    why = None
+    if remote.write_only and downloads:
+        why = "nothing can be fetched"
+    elif remote.write_only and options.overwrite is not Overwrite.ALWAYS:
+        why = f"overwrite is {options.overwrite.value}, and nobody can tell what is there"
+    elif remote.write_only and options.after is not After.NONE:
+        why = f"after is {options.after.value}, and the copy cannot be verified"
+    if why is not None:
+        raise JobError(ErrorCode.INVALID_JOB, f"{shown}: {remote.name} is write_only: {why}")
+    if options.after is not After.NONE and options.verify is Verify.NONE:
+        why = f"after is {options.after.value}, but verify is none, which is the default of {remote.name}"
+    elif remote.transfer_type == "ascii" and options.verify is Verify.READ_BACK:
+        why = "verify is read_back, but what an ascii transfer reads back is not what was sent"
+    elif options.write_marker and downloads and _is_too_long(marker_of(found.local_parts[-1])):
+        why = "the name of its marker is too long"
+    if why is not None:
+        raise JobError(ErrorCode.INVALID_JOB, f"{shown}: {why}")
+
+
+def _is_too_long(name: str) -> bool:
+    return len(os.fsencode(name)) > _NAME_MAX_BYTES
 
 
 def on_server(remote: FtpRemote, end: Endpoint, *, folder: bool = False) -> str:

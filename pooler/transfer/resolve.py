@@ -41,8 +41,10 @@ async def take_up(attempt: Attempt, source: SourceFile) -> Start | None:
         return None
     size = source.opened_as.size_bytes
     resumes = attempt.resumes(size)
-    if left.source == source.opened_as and (
-        left.stage in {Stage.SENT, Stage.RENAMING} or (left.stage is Stage.SENDING and resumes)
+    if (
+        not attempt.plan.write_only
+        and left.source == source.opened_as
+        and (left.stage in {Stage.SENT, Stage.RENAMING} or (left.stage is Stage.SENDING and resumes))
     ):
         found = await _size(attempt, left.path)
         if found is _GONE and left.stage is Stage.RENAMING:

@@ -123,6 +123,19 @@ class Session(Protocol):
         """
         ...
 
+    def fit(self, stem: str, *, before: str, after: str) -> str:
+        """Make a name of three parts that is short enough for one name on this server.
+
+        Args:
+            stem: is cut at its end as far as it must be, between two characters.
+            before: goes in front, uncut.
+            after: goes behind, uncut.
+
+        Raises:
+            LocalProtocolError: what cannot be cut is too long, or has characters that cannot be said there.
+        """
+        ...
+
     async def size(self, path: str) -> int | None:
         """Ask for the size of a file in bytes.
 

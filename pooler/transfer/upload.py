@@ -7,14 +7,19 @@ from pooler.errors import ErrorCode, LocalFileError, PoolerError, ReplyError, Tr
 from pooler.model.job import Checksum, Overwrite, Verify
 from pooler.storage.root import SourceFile
 from pooler.transfer import mover
+from pooler.transfer.adopt import adopt_there
 from pooler.transfer.after import moved_already
 from pooler.transfer.attempt import Attempt, Transferred
 from pooler.transfer.checksum import add_file
+from pooler.transfer.marker import mark_existing, withdraw_marker, write_marker
 from pooler.transfer.memory import Stage, Unfinished
 from pooler.transfer.overwrite import time_of
 from pooler.transfer.resolve import Start, abandon, take_up
 from pooler.transfer.settle import settle_existing
-from pooler.transfer.verify import checksum_of, expect, is_servers_own, new_hasher
+from pooler.transfer.verify import checksum_of, expect, is_read_back, is_servers_own, new_hasher
+
+_NOT_KNOWN = frozenset({500, 502, 504})
+"""RFC 959 §4.2.2: the command itself is not known, or not implemented."""
 
 
 async def upload(attempt: Attempt) -> Transferred:
@@ -46,7 +51,9 @@ async def upload(attempt: Attempt) -> Transferred:
         if start is None and (is_first or not attempt.plan.options.in_place):
             kept = await _look(attempt, source)
             if kept is not None:
-                return kept
+                return await mark_existing(attempt, kept)
+        if start is None:
+            start = await adopt_there(attempt, source)
         return await _tidy(attempt, source, start)
     finally:
         source.close()
@@ -90,15 +97,28 @@ async def _send(attempt: Attempt, source: SourceFile, start: Start | None) -> Tr
     left = attempt.memory.unfinished
     if start is None or left is None:
         left = _begin(attempt, source)
+        if left.left_behind is not None and attempt.plan.temp_name.is_unique:
+            await attempt.note(left.path)
     size, checksum = source.opened_as.size_bytes, left.checksum
+    options, in_place = attempt.plan.options, left.path == attempt.plan.remote_path
     if start is None or not start.is_sent:
+        if options.write_marker and in_place:
+            await withdraw_marker(attempt)
         size, checksum = await _send_bytes(attempt, source, left, 0 if start is None else start.offset)
-    verified = await _verify(attempt, source, left.path, size, checksum)
+    try:
+        verified = await _verify(attempt, source, left.path, size, checksum)
+    except TransferMismatch:
+        await _check_source(attempt, source, size)  # it may have been read again for the comparison
+        raise
     mtime_kept = await _keep_time(attempt, source, left.path)
-    if left.path != attempt.plan.remote_path:
+    if not in_place:
         _note(attempt, Stage.RENAMING)
-        may_replace = attempt.plan.options.overwrite is not Overwrite.NEVER
-        await attempt.session.rename(left.path, attempt.plan.remote_path, replace=may_replace)
+        await _rename(attempt, left.path)
+    if options.write_marker:
+        # An attempt after this one finds the file sent and under its name, and goes on from here.
+        left = replace(left, path=attempt.plan.remote_path, left_behind=None)
+        attempt.memory.unfinished = replace(left, stage=Stage.SENT, checksum=checksum)
+        await write_marker(attempt)
     attempt.memory.unfinished = None
     return Transferred(
         size,
@@ -108,17 +128,26 @@ async def _send(attempt: Attempt, source: SourceFile, start: Start | None) -> Tr
         mtime_kept=mtime_kept,
         resumed_from=None if start is None or start.is_sent else start.offset,
         source=source.opened_as,
+        marked=options.write_marker,
     )
 
 
 def _begin(attempt: Attempt, source: SourceFile) -> Unfinished:
     """Remember, before the first byte, what there will be to tidy up."""
-    path, left_behind = attempt.plan.remote_path, None
-    if not attempt.plan.options.in_place:
-        path = f"{path.rpartition('/')[0]}/{attempt.temporary}"
-        left_behind = attempt.left_behind
-    begun = attempt.memory.unfinished = Unfinished(path, source.opened_as, left_behind)
+    plan, state = attempt.plan, source.opened_as
+    if plan.options.in_place:
+        begun = Unfinished(plan.remote_path, state, None)
+    else:
+        own = attempt.remote_name(attempt.token(state.size_bytes, state.mtime_ns))
+        # Later on a name that is not unique may be another's.
+        left_behind = attempt.left_behind if plan.temp_name.is_unique else _nothing
+        begun = Unfinished(f"{plan.temporary_folder}/{own}", state, left_behind)
+    attempt.memory.unfinished = begun
     return begun
+
+
+def _nothing(_path: str) -> None:
+    pass
 
 
 def _note(attempt: Attempt, stage: Stage, checksum: Checksum | None = None) -> None:
@@ -143,13 +172,22 @@ async def _send_bytes(
         # What the server makes of it may never be told: its last reply can be lost.
         checksum = checksum_of(attempt, hasher)
         _note(attempt, Stage.SENT, checksum)
-    after = await attempt.root.run(source.state)
-    if after != source.opened_as or size != after.size_bytes:
-        was = source.opened_as.size_bytes
-        raise TransferMismatch(
-            ErrorCode.SOURCE_CHANGED, f"{source.path}: changed while it was read ({size} bytes of {was})"
-        )
+    await _check_source(attempt, source, size)
     return size, checksum
+
+
+async def _check_source(attempt: Attempt, source: SourceFile, read_bytes: int) -> None:
+    """Look at the source again.
+
+    Raises:
+        TransferMismatch: ``SOURCE_CHANGED``.
+    """
+    after = await attempt.root.run(source.state)
+    if after != source.opened_as or read_bytes != after.size_bytes:
+        amount = f"{read_bytes} bytes of {source.opened_as.size_bytes}"
+        raise TransferMismatch(
+            ErrorCode.SOURCE_CHANGED, f"{source.path}: changed while it was read ({amount})"
+        )
 
 
 async def _verify(
@@ -157,14 +195,48 @@ async def _verify(
 ) -> str:
     """Compare what was sent with what the job expects, and with what the server says it has."""
     expect(attempt, checksum)
-    if attempt.plan.options.verify is Verify.NONE:
+    how = attempt.plan.options.verify
+    if how is Verify.NONE or attempt.plan.write_only:
         return "none"
-    found = await attempt.session.size(path)
+    found = await _size_there(attempt, path)
     if found is not None and found != size:
         raise TransferMismatch(ErrorCode.SIZE_MISMATCH, f"{size} bytes were sent, the server has {found}")
-    if await is_servers_own(attempt, path, source.descriptor, checksum):
+    if how is Verify.READ_BACK:
+        if checksum is not None and await is_read_back(attempt, path, checksum):
+            return "read_back"
+    elif await is_servers_own(attempt, path, source.descriptor, checksum):
         return "checksum"
     return "none" if found is None else "size"
+
+
+async def _size_there(attempt: Attempt, path: str) -> int | None:
+    """Ask for the size of what was sent; None where this server cannot or does not tell."""
+    try:
+        return await attempt.session.size(path)
+    except ReplyError as error:
+        if error.code is ErrorCode.PERMISSION_DENIED:
+            return None
+        if error.code is ErrorCode.FILE_NOT_FOUND:
+            why = "it took the file a moment ago; write_only = true is for servers that show none"
+            raise _explained(error, why) from error
+        raise
+
+
+async def _rename(attempt: Attempt, path: str) -> None:
+    may_replace = attempt.plan.options.overwrite is not Overwrite.NEVER
+    if attempt.plan.temp_name.is_unique:
+        attempt.root.check_lease(path)
+    try:
+        await attempt.session.rename(path, attempt.plan.remote_path, replace=may_replace)
+    except ReplyError as error:
+        if error.reply_code in _NOT_KNOWN:
+            raise _explained(error, "in_place = true is for servers that cannot rename") from error
+        raise
+
+
+def _explained(error: ReplyError, why: str) -> ReplyError:
+    text = f"{error.text} ({why})"
+    return ReplyError(error.reply_code, text, error.command, code=error.code, remedy=error.remedy)
 
 
 async def _keep_time(attempt: Attempt, source: SourceFile, path: str) -> bool | None:

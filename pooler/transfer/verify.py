@@ -1,13 +1,15 @@
 """What is known of a file's bytes: the sum that its sender expects, and the server's own.
 
 The steps of the ladder: nothing; the size; a checksum, which is computed while the bytes pass and compared
-with the one that the job expects and with the one that the server computes, as far as each can be had.
+with the one that the job expects and with the one that the server computes, as far as each can be had; and,
+of an upload, what the server gives back, where it lets us read.
 """
 
 import os
 
 from pooler.errors import ReplyError
 from pooler.model.job import Checksum, Verify
+from pooler.transfer import mover
 from pooler.transfer.attempt import Attempt
 from pooler.transfer.checksum import ALGORITHMS, Hasher, add_file, algorithm_for, compare, hasher
 
@@ -15,7 +17,8 @@ from pooler.transfer.checksum import ALGORITHMS, Hasher, add_file, algorithm_for
 def new_hasher(attempt: Attempt) -> Hasher | None:
     """Begin the checksum that the job asks for; None where it asks for none."""
     options = attempt.plan.options
-    return hasher(algorithm_for(options.checksum)) if options.verify is Verify.CHECKSUM else None
+    wanted = options.verify in {Verify.CHECKSUM, Verify.READ_BACK}
+    return hasher(algorithm_for(options.checksum)) if wanted else None
 
 
 def checksum_of(attempt: Attempt, done: Hasher | None) -> Checksum | None:
@@ -81,6 +84,33 @@ async def is_servers_own(attempt: Attempt, remote_path: str, descriptor: int, kn
     if sums is not None:
         compare(*sums, "the server's file has")
     return sums is not None
+
+
+async def is_read_back(attempt: Attempt, remote_path: str, sent: Checksum) -> bool:
+    """Fetch an upload again, and compare it with what was sent.
+
+    Args:
+        attempt: whose session and buffer are used.
+        remote_path: of the file on the server.
+        sent: the sum of what was sent.
+
+    Returns:
+        True: they are equal. False: the server does not let us read it.
+
+    Raises:
+        TransferMismatch: ``CHECKSUM_MISMATCH``.
+    """
+    done, has_begun = hasher(sent.algorithm), False
+    try:
+        async with attempt.session.retrieving(remote_path) as stream:
+            has_begun = True
+            await mover.digest(stream, attempt.root, attempt.buffer, done)
+    except ReplyError:
+        if has_begun:
+            raise
+        return False
+    compare(Checksum(sent.algorithm, done.hexdigest()), sent, "read back; what was sent has")
+    return True
 
 
 def _sum(algorithm: str, descriptor: int, attempt: Attempt) -> Checksum:

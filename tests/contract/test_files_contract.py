@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from pooler.errors import ErrorCode, ReplyError
-from pooler.ftp.checksums import Algorithm
 from pooler.ftp.connector import FtpConnector
 from pooler.ftp.session import FtpSession
+from pooler.transfer.checksum import hasher as hasher_of
 from pooler.transfer.session import EntryKind
 from tests.contract.test_session_contract import REMOTES, Remote, content, run
 from tests.support.moving import fetch, store
@@ -127,12 +127,25 @@ async def test_checksums_are_those_of_the_file_or_none(remote: Remote) -> None:
     async with remote.session() as session:
         await store(session, "/sum", b"four")
         for name in ("sha512", "sha256", "sha1", "md5", "crc32"):
-            hasher = Algorithm(name).new()
-            hasher.update(b"four")
+            hasher = hasher_of(name)
+            hasher.update(memoryview(b"four"))
             found = await session.checksum("/sum", ["unknown", name])
             # Of these it alone computes any.
             assert found == ((name, hasher.hexdigest()) if remote.kind == "proftpd" else None)
         assert session.usable
+
+
+async def test_point_23_a_noop_beside_a_transfer_does_no_harm(remote: Remote) -> None:
+    async with remote.session(noop_after_s=0.0) as session:
+        whole = content(5_000_000)
+        await store(session, "/noop", whole)
+        assert await fetch(session, "/noop") == whole
+        assert session.usable
+        assert await session.size("/noop") == len(whole)
+        # pure-ftpd would answer with 500, and is sent none.
+        expected = None if remote.kind == "pure-ftpd" else True
+        assert session.learnt["noop_beside_transfer"] is expected
+        assert ("> NOOP" in session.transcript) is bool(expected)
 
 
 async def test_what_was_learnt_is_told(remote: Remote) -> None:

@@ -138,7 +138,7 @@ async def store(session: Session, path: str, data: bytes) -> None:
         await stream.send_all(memoryview(data))
 
 
-async def test_files_of_any_size_go_up_and_come_down_whole(remote: Remote) -> None:
+async def test_points_15_17_files_of_any_size_go_up_and_come_down_whole(remote: Remote) -> None:
     async with remote.session() as session:
         for size in SIZES:
             data = content(size)
@@ -153,14 +153,14 @@ async def test_files_of_any_size_go_up_and_come_down_whole(remote: Remote) -> No
         assert session.last_reply.startswith("226")
 
 
-async def test_a_store_empties_what_was_there(remote: Remote) -> None:
+async def test_point_12_a_store_empties_what_was_there(remote: Remote) -> None:
     async with remote.session() as session:
         await store(session, "/again", b"longer")
         await store(session, "/again", b"short")
         assert await fetch(session, "/again") == b"short"
 
 
-async def test_names_are_kept_to_the_byte(remote: Remote) -> None:
+async def test_point_9_names_are_kept_to_the_byte(remote: Remote) -> None:
     root = remote.server.root / "names"
     # pure-ftpd itself writes an underscore for a space at the end of a name.
     for_upload = NAMES if remote.kind == "pure-ftpd" else (*NAMES, ENDS_IN_SPACE)
@@ -220,7 +220,7 @@ async def test_a_rename_goes_over_a_file_that_exists(remote: Remote) -> None:
         assert await fetch(session, "/rename/name") == b"new"
 
 
-async def test_data_connections_resume_the_control_connections_session(remote: Remote) -> None:
+async def test_point_16_data_connections_resume_the_control_connections_session(remote: Remote) -> None:
     tls = remote.security != "plain"
     # pure-ftpd gives out no tickets in TLS 1.3, and asks for no resumption.
     resumes = None if not tls else (remote.kind, remote.security) != ("pure-ftpd", "TLSv1.3")

@@ -54,7 +54,7 @@ async def test_what_lands_during_a_flush_is_one_batch(tmp_path: Path, flushes: F
     gate = trio.Event()
 
     class SlowRoot:
-        async def run(self, _land: object, *args: object) -> list[PoolerError | None]:
+        async def complete(self, _land: object, *args: object) -> list[PoolerError | None]:
             await gate.wait()
             return flushes(*args)  # type: ignore[arg-type]
 
@@ -120,7 +120,7 @@ async def test_cancelled_it_removes_parts_and_answers_nothing(tmp_path: Path) ->
     send, receive = trio.open_memory_channel[Landed](64)
 
     class StuckRoot:
-        async def run(self, *_args: object) -> list[PoolerError | None]:
+        async def complete(self, *_args: object) -> list[PoolerError | None]:
             await trio.sleep_forever()
             raise AssertionError
 

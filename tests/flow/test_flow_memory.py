@@ -18,7 +18,7 @@ from pooler.flow.breaker import Breaker, Thresholds
 from pooler.flow.endings import Endings
 from pooler.flow.finisher import Finisher
 from pooler.flow.limit import Budget, SessionLimit
-from pooler.flow.order import DestinationOrder
+from pooler.flow.order import Order
 from pooler.flow.remote import Remote, RemotePolicy
 from pooler.flow.retry import Backoff
 from pooler.flow.work import Landed, Work
@@ -57,7 +57,7 @@ class Rig:
         self.root = LocalRoot("disk", self.folder)
         metrics = Metrics("1", ["site"])
         to_answers, self.answers = trio.open_memory_channel[Ended](100)
-        self.order = DestinationOrder()
+        self.order = Order()
         self.endings = Endings(to_answers, self.order, metrics)
         self.to_finisher, self.landed = trio.open_memory_channel[Landed](10)
         tools = Tools(

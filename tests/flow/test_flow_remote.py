@@ -305,7 +305,7 @@ async def test_to_give_up_answers_all_that_waits_and_all_that_comes(
 
 
 @pytest.mark.parametrize("give_up", [False, True])
-async def test_a_full_server_lowers_the_limit_and_fails_no_job(
+async def test_point_5_a_full_server_lowers_the_limit_and_fails_no_job(
     autojump_clock: MockClock,
     server: FakeServer,
     tmp_path: Path,
@@ -639,6 +639,49 @@ async def test_what_is_no_longer_ours_is_dropped_and_its_followers_go_on(
     assert flow.codes() == {"b": "ok"}
     assert flow.dropped == ["a"]
     assert not flow.endings.in_flow
+
+
+async def test_a_transfer_that_is_no_longer_ours_is_broken_off_and_the_others_go_on(
+    autojump_clock: MockClock, server: FakeServer, tmp_path: Path
+) -> None:
+    server.transfer_s = 100
+    flow = Flow(tmp_path, Shape(limit=2), far=server)
+    async with flow.running():
+        await flow.give(*downloads(2))
+        await trio.sleep(5)
+        assert len(server.transfers) == 2
+        lost = server.transfers[0].rpartition("/")[2]
+        flow.lost = {lost}
+        flow.fleet.abandon_lost()
+        await trio.sleep(1)
+        assert flow.dropped == [lost]
+        assert server.killed_busy == 1
+        await answered(flow, 1)
+    assert set(flow.codes().values()) == {"ok"}
+    assert not flow.endings.in_flow
+    assert list(tmp_path.glob(".pooler-*")) == []
+    flow.assert_closed()
+
+
+async def test_jobs_of_one_order_key_go_one_by_one_and_in_order_retries_included(
+    autojump_clock: MockClock, server: FakeServer, tmp_path: Path
+) -> None:
+    tries = 0
+
+    async def first_try_fails(path: str) -> None:
+        nonlocal tries
+        await trio.lowlevel.checkpoint()
+        tries += path == "/far-0"
+        if path == "/far-0" and tries == 1:
+            raise DataConnectionError("425 not now")
+
+    server.on_transfer = first_try_fails
+    flow = Flow(tmp_path, Shape(limit=5), far=server)
+    async with flow.running():
+        await flow.give(*downloads(3, order_key="k"), download("free"))
+        await answered(flow, 4)
+    assert [job for job in flow.codes() if job != "free"] == ["far-0", "far-1", "far-2"]
+    assert server.transfers == ["/far-0", "/free", "/far-0", "/far-1", "/far-2"]
 
 
 async def test_a_lane_full_of_what_is_no_longer_ours_takes_what_is(

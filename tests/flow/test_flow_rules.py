@@ -24,7 +24,7 @@ from pooler.errors import (
 )
 from pooler.flow.breaker import Breaker, Event, State, Thresholds
 from pooler.flow.limit import Budget, SessionLimit
-from pooler.flow.order import DestinationOrder
+from pooler.flow.order import Order
 from pooler.flow.retry import Again, Backoff, judge
 from pooler.flow.work import Work
 from pooler.model.job import Delivery, Direction, Endpoint, Job, Options, Origin, Record
@@ -365,45 +365,60 @@ def test_two_of_a_kind_share_alike_and_then_leave_each_other_alone() -> None:
 # ---- order --------------------------------------------------------------------------------------------
 
 
-def work_to(destination: str, number: int) -> Work:
-    job = Job(str(number), Endpoint("far", "/x"), Endpoint("local", f"/{destination}"))
-    plan = Plan(Direction.DOWNLOAD, "far", "/x", "local", (destination,), Options())
+def work_to(destination: str, order_key: str | None, number: int) -> Work:
+    options = Options(order_key=order_key)
+    job = Job(str(number), Endpoint("far", "/x"), Endpoint("local", f"/{destination}"), options)
+    plan = Plan(Direction.DOWNLOAD, "far", "/x", "local", (destination,), options)
     return Work(Delivery(job, Record(Origin("t", 0, number), None, b""), 0.0), plan, 1.0, 1)
 
 
 class OrderModel(RuleBasedStateMachine):
-    """Jobs come to three destinations and end at any time."""
+    """Jobs come to three destinations, some with a key, and end at any time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.order = DestinationOrder()
-        self.running: dict[str, Work] = {}
-        self.waiting: dict[str, list[Work]] = {"a": [], "b": [], "c": []}
+        self.order = Order()
+        self.all: list[Work] = []
+        self.running: list[Work] = []
         self.count = 0
 
-    @rule(destination=st.sampled_from("abc"))
-    def come(self, destination: str) -> None:
+    def may_run(self, work: Work) -> bool:
+        """What is promised: nobody who came before has the same destination or the same key."""
+        before = self.all[: self.all.index(work)]
+        return not any(
+            other.plan.destination == work.plan.destination
+            or (
+                other.plan.options.order_key is not None
+                and other.plan.options.order_key == work.plan.options.order_key
+            )
+            for other in before
+        )
+
+    @rule(destination=st.sampled_from("abc"), order_key=st.sampled_from(["k", "l", None]))
+    def come(self, destination: str, order_key: str | None) -> None:
         self.count += 1
-        work = work_to(destination, self.count)
-        assert self.order.admit(work) == (destination not in self.running)
-        if destination in self.running:
-            self.waiting[destination].append(work)
-        else:
-            self.running[destination] = work
+        work = work_to(destination, order_key, self.count)
+        self.all.append(work)
+        goes_on = self.order.admit(work)
+        assert goes_on == self.may_run(work)
+        if goes_on:
+            self.running.append(work)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
-        destination = data.draw(st.sampled_from(sorted(self.running)))
-        following = self.order.release(self.running.pop(destination))
-        expected = self.waiting[destination].pop(0) if self.waiting[destination] else None
-        assert following is expected
-        if following is not None:
-            self.running[destination] = following
+        ended = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        self.all.remove(ended)
+        self.running += self.order.release(ended)
+        assert len(set(self.running)) == len(self.running)
+
+    @invariant()
+    def everybody_whose_turn_it_is_runs(self) -> None:
+        assert {work for work in self.all if self.may_run(work)} == set(self.running)
 
     @invariant()
     def nothing_is_kept(self) -> None:
-        assert len(self.order._behind) == len(self.running)
+        assert self.all or not self.order._lines
 
 
 TestOrderModel = OrderModel.TestCase

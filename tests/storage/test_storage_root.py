@@ -14,7 +14,8 @@ import trio.testing
 
 from pooler.errors import ErrorCode, JobError, LocalFileError, PoolerError, Remedy
 from pooler.storage.landing import PartFile, existing
-from pooler.storage.root import LocalRoot, probe
+from pooler.storage.probe import probe
+from pooler.storage.root import LocalRoot
 from tests.support import descriptors
 
 
@@ -403,22 +404,6 @@ def test_a_source_tells_what_it_was_and_what_it_is(top: Path, root: LocalRoot) -
 
 
 # ---- threads -------------------------------------------------------------------------------------------
-
-
-async def test_what_a_thread_opened_has_an_owner_whatever_is_cancelled(top: Path, root: LocalRoot) -> None:
-    (top / "f").write_bytes(b"it")
-    scope = trio.CancelScope()
-
-    def opening() -> object:
-        trio.from_thread.run_sync(scope.cancel)
-        return root.open_source(["f"])
-
-    source = None
-    with scope:
-        source = await root.run(opening)
-    assert scope.cancel_called
-    assert source is not None
-    source.close()  # type: ignore[attr-defined]  # the test fails here where it is no source
 
 
 async def test_a_root_that_stalls_takes_no_thread_of_another(top: Path, root: LocalRoot) -> None:

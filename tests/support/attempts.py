@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pooler.model.job import Direction, Options
+from pooler.model.job import Direction, Options, Origin
 from pooler.storage.root import LocalRoot
 from pooler.transfer.attempt import Attempt
 from pooler.transfer.memory import Memory
+from pooler.transfer.names import Author
 from pooler.transfer.plan import Plan
 from tests.support.session_double import ServerDouble, SessionDouble
 
-TEMPORARY = ".pooler-test.part"
+AUTHOR = Author("test", Origin("tasks", 0, 7), 1)
+TEMPORARY = f".{AUTHOR.token()}.part"
 
 
 @dataclass(slots=True)
@@ -25,6 +28,9 @@ class Bench:
         moved: bytes told so far, one figure a call.
         left_behind: paths that were told.
         memory: of the job.
+        author: of the attempts.
+        plan: what a plan has besides.
+        gone: processes that are provably no more.
     """
 
     folder: Path
@@ -34,6 +40,9 @@ class Bench:
     moved: list[int] = field(default_factory=list)
     left_behind: list[str] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
+    author: Author = AUTHOR
+    plan: dict[str, Any] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.session = SessionDouble(self.server)
@@ -47,17 +56,24 @@ class Bench:
         elif options.move_to is not None:
             moved_to = None, options.move_to
         self.newest = Attempt(
-            plan=Plan(direction, "site", "/out/f", "disk", ("in", "f"), options, *moved_to),
+            plan=Plan(direction, "site", "/out/f", "disk", ("in", "f"), options, *moved_to, **self.plan),
             session=self.session,
             root=LocalRoot("disk", self.folder),
-            temporary=TEMPORARY,
+            author=self.author,
             buffer=memoryview(bytearray(buffer_bytes)),
             moved=self.moved.append,
             left_behind=self.left_behind.append,
-            memory=self.memory,
             resume_above_bytes=8,
+            memory=self.memory,
+            is_gone=self.gone.__contains__,
         )
         return self.newest
+
+    def part(self) -> Path | None:
+        """Find the file on its way below the local root; None where there is none."""
+        found = list(self.folder.rglob(".pooler-*.part"))
+        assert len(found) <= 1, found
+        return found[0] if found else None
 
     def local(self) -> dict[str, bytes]:
         """Read every file below the local root."""

@@ -22,7 +22,7 @@ from pooler.flow.endings import Endings
 from pooler.flow.finisher import Finisher
 from pooler.flow.fleet import Fleet
 from pooler.flow.limit import Budget, SessionLimit
-from pooler.flow.order import DestinationOrder
+from pooler.flow.order import Order
 from pooler.flow.remote import Remote, RemotePolicy
 from pooler.flow.retry import Backoff
 from pooler.flow.work import Landed, Work
@@ -45,6 +45,8 @@ class InlineRoot(LocalRoot):
     async def run(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         await trio.lowlevel.checkpoint()
         return function(*args)
+
+    complete = attend = run
 
 
 async def nothing(*_args: Any) -> None:
@@ -72,6 +74,7 @@ class FakeServer:
         transfers: paths, in the order in which their transfers began.
         kept_alive: times at which a session was kept alive.
         killed_busy: sessions closed in the middle of a transfer.
+        learnt: what was found out about it.
     """
 
     room: int = 1000
@@ -91,6 +94,7 @@ class FakeServer:
     transfers: list[str] = field(default_factory=list)
     kept_alive: list[float] = field(default_factory=list)
     killed_busy: int = 0
+    learnt: dict[str, object] = field(default_factory=dict)
 
     async def connect(self) -> "FakeSession":
         self.connects.append(trio.current_time())
@@ -172,6 +176,9 @@ class FakeSession:
         except trio.Cancelled:
             self._server.killed_busy += 1
             raise
+
+    def fit(self, stem: str, *, before: str, after: str) -> str:
+        return before + stem + after
 
     async def size(self, path: str) -> int | None:
         with self._exchange():
@@ -279,7 +286,7 @@ class Flow:
         self.lost: set[str] = set()
         self.dropped: list[str] = []
         self.metrics = Metrics("0", list(servers))
-        self.order = DestinationOrder()
+        self.order = Order()
         self.to_answers, self._answers = trio.open_memory_channel[Ended](0)
         self.endings = Endings(self.to_answers, self.order, self.metrics)
         self.root = InlineRoot("local", folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pooler.errors import ErrorCode, LocalFileError, PoolerError, ReplyError, SessionLost
-from pooler.model.job import After, Direction, Options, Overwrite
+from pooler.model.job import After, Direction, Options, Overwrite, Verify
 from pooler.storage.landing import land
 from pooler.transfer.after import AfterAction, after_action
 from pooler.transfer.attempt import Transferred
@@ -73,6 +73,14 @@ async def test_what_becomes_of_a_source(
     assert await run(bench, direction, options) == AfterAction(told)
     assert sources(bench, direction).keys() == left
     assert sources(bench, DOWN if direction is UP else UP) == {"in/f": DATA}
+
+
+@pytest.mark.parametrize("verify", [Verify.SIZE, Verify.CHECKSUM, Verify.READ_BACK])
+@BOTH
+async def test_any_verification_is_enough(bench: Bench, direction: Direction, verify: Verify) -> None:
+    put(bench, direction)
+    bench.server.sums = ["sha256"]
+    assert await run(bench, direction, Options(after=After.DELETE, verify=verify)) == AfterAction("deleted")
 
 
 @BOTH

@@ -91,7 +91,7 @@ async def test_a_server_that_cannot_tell_sizes(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("told", [0, 9, 11])
-async def test_a_size_that_does_not_fit(bench: Bench, told: int) -> None:
+async def test_point_21_a_size_that_does_not_fit(bench: Bench, told: int) -> None:
     bench.server.sizes = {"*": told}
     with pytest.raises(TransferMismatch) as caught:
         await fetch(bench)

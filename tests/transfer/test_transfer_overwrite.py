@@ -219,7 +219,9 @@ async def test_nobody_asked(bench: Bench) -> None:
 
 @pytest.mark.parametrize("kind", ["receive", "retrieved", "stat"])
 @pytest.mark.parametrize("what", ["grown", "shrunk", "rewritten"])
-async def test_a_source_that_changes_while_it_is_downloaded(bench: Bench, kind: str, what: str) -> None:
+async def test_point_25_a_source_that_changes_while_it_is_downloaded(
+    bench: Bench, kind: str, what: str
+) -> None:
     def change() -> None:
         bench.server.times["/out/f"] = NOON + dt.timedelta(seconds=5)
         bench.server.files["/out/f"] = {"grown": DATA * 2, "shrunk": b"", "rewritten": b"TEN BYTES!"}[what]

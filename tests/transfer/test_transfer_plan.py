@@ -1,20 +1,24 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pooler.config.remotes import Connections, FtpRemote, LocalFolder
+from pooler.config.temp_name import TempName
 from pooler.errors import ErrorCode, JobError
-from pooler.model.job import After, Direction, Endpoint, Job, Options
+from pooler.model.job import After, Checksum, Direction, Endpoint, Job, Options, Overwrite, Verify
 from pooler.transfer.plan import Plan, plan
 
+DISK = LocalFolder("disk", Path("/disk"))
 CONNECTIONS = Connections(
     FtpRemote("top", "h", "u", str),
     FtpRemote("deep", "h", "u", str, base_path="/srv/data"),
-    LocalFolder("disk", Path("/disk")),
+    DISK,
     LocalFolder("other", Path("/other")),
 )
+SETTLED = Options(verify=Verify.SIZE, in_place=False)
 
 
 def moved(source: str, destination: str, move_to: str) -> Plan:
@@ -37,14 +41,20 @@ def refused(source: str, destination: str, operation: Direction | None = None) -
 def test_a_download() -> None:
     found = planned("deep:/out/a.bin", "disk:/in/b.bin")
     assert found == Plan(
-        Direction.DOWNLOAD, "deep", "/srv/data/out/a.bin", "disk", ("in", "b.bin"), Options()
+        Direction.DOWNLOAD,
+        "deep",
+        "/srv/data/out/a.bin",
+        "disk",
+        ("in", "b.bin"),
+        SETTLED,
+        base_path="/srv/data",
     )
     assert found.destination == ("disk", "in/b.bin")
 
 
 def test_an_upload() -> None:
     found = planned("disk:/in/b.bin", "top:out/a.bin")
-    assert found == Plan(Direction.UPLOAD, "top", "/out/a.bin", "disk", ("in", "b.bin"), Options())
+    assert found == Plan(Direction.UPLOAD, "top", "/out/a.bin", "disk", ("in", "b.bin"), SETTLED)
     assert found.destination == ("top", "/out/a.bin")
 
 
@@ -193,3 +203,90 @@ def test_where_a_source_is_not_moved_to(source: str, destination: str, move_to: 
     with pytest.raises(JobError) as caught:
         moved(source, destination, move_to)
     assert caught.value.code is code
+
+
+# What a remote has a default for
+
+
+def through(options: Options, *, to: str = "up", **keys: Any) -> Plan:
+    """Plan an upload to a remote with such keys, or a download from it."""
+    ends = Endpoint("disk", "a"), Endpoint("site", "b/c")
+    ends = ends if to == "up" else ends[::-1]
+    return plan(Job("t", *ends, options), Connections(FtpRemote("site", "h", "u", str, **keys), DISK))
+
+
+SUM = Checksum("crc32", "00000000")
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "found"),
+    [
+        (Options(), Verify.SIZE, Verify.SIZE),
+        (Options(), Verify.NONE, Verify.NONE),
+        (Options(), Verify.READ_BACK, Verify.READ_BACK),
+        (Options(verify=Verify.NONE), Verify.CHECKSUM, Verify.NONE),
+        (Options(verify=Verify.CHECKSUM), Verify.NONE, Verify.CHECKSUM),
+        (Options(checksum=SUM), Verify.NONE, Verify.CHECKSUM),
+        (Options(checksum=SUM), Verify.READ_BACK, Verify.READ_BACK),
+        (Options(checksum=SUM, verify=Verify.READ_BACK), Verify.SIZE, Verify.READ_BACK),
+    ],
+)
+def test_how_a_copy_is_verified(asked: Options, default: Verify, found: Verify) -> None:
+    assert through(asked, verify=default).options.verify is found
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "found"), [(None, True, True), (False, True, False), (True, False, True)]
+)
+def test_where_the_bytes_go(asked: bool | None, default: bool, found: bool) -> None:  # noqa: FBT001 - a table
+    assert through(Options(in_place=asked), in_place=default).options.in_place is found
+
+
+@pytest.mark.parametrize(
+    ("folder", "base_path", "found"),
+    [
+        ("", "/", "/b"),
+        ("", "/srv", "/srv/b"),
+        ("tmp", "/", "/b/tmp"),
+        ("tmp/x", "/srv", "/srv/b/tmp/x"),
+        ("/tmp", "/", "/tmp"),
+        ("/tmp", "/srv", "/srv/tmp"),
+        ("/", "/", ""),
+        ("/", "/srv", "/srv"),
+    ],
+)
+def test_where_temporary_files_are(folder: str, base_path: str, found: str) -> None:
+    name = TempName(folder, "{token}")
+    assert through(Options(), temp_name=name, base_path=base_path).temporary_folder == found
+
+
+@pytest.mark.parametrize(
+    ("options", "keys", "to", "why"),
+    [
+        (Options(), {"write_only": True}, "down", "nothing can be fetched"),
+        (Options(overwrite=Overwrite.NEVER), {"write_only": True}, "up", "overwrite is never"),
+        (Options(after=After.DELETE), {"write_only": True}, "up", "cannot be verified"),
+        (Options(after=After.DELETE), {"verify": Verify.NONE}, "up", "the default of site"),
+        (Options(verify=Verify.READ_BACK), {"transfer_type": "ascii"}, "up", "ascii"),
+    ],
+)
+def test_what_a_remote_cannot_do(options: Options, keys: dict[str, Any], to: str, why: str) -> None:
+    with pytest.raises(JobError, match=why) as caught:
+        through(options, to=to, **keys)
+    assert caught.value.code is ErrorCode.INVALID_JOB
+
+
+def test_a_drop_box_takes_what_asks_for_nothing_else() -> None:
+    found = through(Options(verify=Verify.CHECKSUM), write_only=True, in_place=True)
+    assert (found.write_only, found.options.in_place) == (True, True)
+
+
+@pytest.mark.parametrize(("name", "fits"), [("x" * 252, True), ("x" * 253, False), ("보" * 84, True)])
+def test_a_marker_has_a_name_too(name: str, fits: bool) -> None:  # noqa: FBT001 - a table
+    ends = Endpoint("top", "a"), Endpoint("disk", name)
+    job = Job("t", *ends, Options(write_marker=True))
+    if fits:
+        assert plan(job, CONNECTIONS).local_parts == (name,)
+    else:
+        with pytest.raises(JobError, match="marker"):
+            plan(job, CONNECTIONS)

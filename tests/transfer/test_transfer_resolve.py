@@ -55,7 +55,7 @@ async def lose(
     assert bench.left_behind == []
 
 
-async def test_a_lost_226_is_no_lost_upload(bench: Bench) -> None:
+async def test_point_2_a_lost_226_is_no_lost_upload(bench: Bench) -> None:
     await lose(bench, "stored", done=True)
     assert await send(bench) == DONE
     assert bench.server.calls == [f"size {PART}", f"size {PART}", f"rename {PART} /out/f"]
@@ -72,7 +72,7 @@ async def test_a_226_that_was_lost_with_some_bytes(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("happened", [False, True])
-async def test_a_lost_reply_to_the_rename(bench: Bench, *, happened: bool) -> None:
+async def test_point_10_a_lost_reply_to_the_rename(bench: Bench, *, happened: bool) -> None:
     bench.server.files["/out/f"] = b"old"
     await lose(bench, "rename", done=happened)
     assert await send(bench) == DONE
@@ -169,10 +169,11 @@ async def test_in_place_nothing_is_given_away(bench: Bench) -> None:
 
 async def test_a_large_file_is_gone_on_with(bench: Bench) -> None:
     await lose(bench, "send", 2, done=True, options=RESUME)
-    assert bench.server.files == {PART: DATA[:6]}
+    (part,) = bench.server.files
+    assert bench.server.files == {part: DATA[:6]}
     done = await send(bench, RESUME)
     assert (done.bytes_transferred, done.verified, done.resumed_from) == (10, "size", 6)
-    assert bench.server.calls[:2] == [f"size {PART}", f"store {PART} 6"]
+    assert bench.server.calls[:2] == [f"size {part}", f"store {part} 6"]
     assert bench.server.files == {"/out/f": DATA}
 
 

@@ -11,7 +11,7 @@ from pooler.model.job import Direction, Options, Overwrite, Verify
 from pooler.transfer.attempt import Transferred
 from pooler.transfer.download import download
 from tests.support import cancel_points, descriptors
-from tests.support.attempts import TEMPORARY, Bench
+from tests.support.attempts import Bench
 from tests.support.session_double import Fault, ServerDouble
 
 DATA = b"ten bytes."
@@ -45,7 +45,14 @@ async def lose(bench: Bench, kind: str, number: int, options: Options = RESUME) 
 
 
 def local(bench: Bench) -> bytes | None:
-    return bench.local().get(f"in/{TEMPORARY}")
+    part = bench.part()
+    return None if part is None else part.read_bytes()
+
+
+def part(bench: Bench) -> Path:
+    found = bench.part()
+    assert found is not None
+    return found
 
 
 async def test_a_large_file_is_gone_on_with(bench: Bench) -> None:
@@ -110,7 +117,7 @@ async def test_a_server_that_begins_at_the_beginning_only(bench: Bench) -> None:
 
 async def test_a_part_that_somebody_removed(bench: Bench) -> None:
     await lose(bench, "receive", 3)
-    (bench.folder / "in" / TEMPORARY).unlink()
+    part(bench).unlink()
     done = await fetch(bench)
     assert done.resumed_from is None
     assert local(bench) == DATA
@@ -118,7 +125,7 @@ async def test_a_part_that_somebody_removed(bench: Bench) -> None:
 
 async def test_a_part_that_is_longer_than_the_file(bench: Bench) -> None:
     await lose(bench, "receive", 3)
-    (bench.folder / "in" / TEMPORARY).write_bytes(bytes(11))
+    part(bench).write_bytes(bytes(11))
     assert (await fetch(bench)).resumed_from is None
     assert local(bench) == DATA
 
@@ -155,7 +162,7 @@ async def test_a_cancellation_at_every_point(bench: Bench) -> None:
         done = await fetch(bench)
         assert done.part is not None
         assert local(bench) == DATA
-        (bench.folder / "in" / TEMPORARY).unlink()
+        part(bench).unlink()
 
     before = descriptors.count()
     async for ending in cancel_points.everywhere(run):

@@ -1,9 +1,11 @@
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
+from pooler.config.temp_name import TempName
 from pooler.errors import (
     DataConnectionError,
     ErrorCode,
@@ -20,7 +22,7 @@ from pooler.storage.root import SourceFile
 from pooler.transfer.attempt import Transferred
 from pooler.transfer.upload import upload
 from tests.support import cancel_points, descriptors
-from tests.support.attempts import TEMPORARY, Bench
+from tests.support.attempts import AUTHOR, TEMPORARY, Bench
 from tests.support.session_double import Fault, ServerDouble
 
 DATA = b"ten bytes."
@@ -56,7 +58,7 @@ async def send(bench: Bench, options: Options = Options()) -> Transferred:  # no
     return await upload(bench.attempt(Direction.UPLOAD, options))
 
 
-async def test_a_file_is_sent_aside_and_then_renamed(bench: Bench) -> None:
+async def test_points_11_12_a_file_is_sent_aside_and_then_renamed(bench: Bench) -> None:
     bench.server.files["/out/f"] = b"old"
     done = await send(bench)
     assert done == Transferred(10, "size", source_checked="time")
@@ -148,7 +150,7 @@ def changing(monkeypatch: pytest.MonkeyPatch, source: Path, data: bytes, *, appe
 @pytest.mark.parametrize(
     ("data", "append"), [(b"more", True), (b"", False), (b"TEN BYTES!", False)], ids=["grown", "cut", "same"]
 )
-async def test_a_source_that_changes_while_it_is_read(
+async def test_point_25_a_source_that_changes_while_it_is_read(
     bench: Bench, source: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, *, append: bool
 ) -> None:
     changing(monkeypatch, source, data, append=append)
@@ -314,3 +316,130 @@ async def test_in_place_a_failure_is_told_and_nothing_is_removed(bench: Bench) -
 async def test_the_source_is_never_touched(bench: Bench, options: Options) -> None:
     await send(bench, options)
     assert bench.local() == {"in/f": DATA}
+
+
+# ---- what the temporary file is called -----------------------------------------------------------------
+
+TOKEN = AUTHOR.token()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        (TempName("", "{name}.filepart"), "/out/f.filepart"),
+        (TempName("", "~{token}_{name}.x"), f"/out/~{TOKEN}_f.x"),
+        (TempName("tmp/deep", "{token}"), f"/out/tmp/deep/{TOKEN}"),
+        (TempName("/tmp", "{token}"), f"/srv/tmp/{TOKEN}"),
+        (TempName("/", "{token}"), f"/srv/{TOKEN}"),
+    ],
+)
+async def test_it_has_the_name_that_its_remote_wants(bench: Bench, pattern: TempName, path: str) -> None:
+    bench.plan = {"temp_name": pattern, "base_path": "/srv"}
+    assert await send(bench) == Transferred(10, "size", source_checked="time")
+    assert bench.server.calls[0] == f"store {path}"
+    assert bench.server.calls[-1] == f"rename {path} /out/f"
+    assert bench.server.files == {"/out/f": DATA}
+
+
+async def send_as(bench: Bench, name: str, pattern: str) -> None:
+    attempt = bench.attempt(Direction.UPLOAD, Options())
+    plan = dataclasses.replace(attempt.plan, remote_path=f"/out/{name}", temp_name=TempName("", pattern))
+    await upload(dataclasses.replace(attempt, plan=plan))
+
+
+async def test_a_long_name_is_cut_where_the_token_tells_files_apart(bench: Bench) -> None:
+    await send_as(bench, "x" * 99, "{name}.{token}")
+    stored = bench.server.calls[0].removeprefix("store /out/")
+    assert stored == "x" * (64 - len(f".{TOKEN}")) + f".{TOKEN}"
+
+
+async def test_a_long_name_is_not_cut_where_nothing_else_tells_files_apart(bench: Bench) -> None:
+    with pytest.raises(JobError, match="temp_name") as caught:
+        await send_as(bench, "x" * 99, "{name}.part")
+    assert caught.value.code is ErrorCode.INVALID_JOB
+    assert bench.server.calls == []
+
+
+async def test_a_name_with_braces_is_no_pattern(bench: Bench) -> None:
+    await send_as(bench, "{token}{name}", "{name}.part")
+    assert bench.server.calls[0] == "store /out/{token}{name}.part"
+
+
+async def test_a_name_that_may_be_another_s_later_is_not_swept(bench: Bench) -> None:
+    bench.plan = {"temp_name": TempName("", "{name}.part")}
+    bench.server.faults = {("send", 2): Fault(SessionLost("gone"))}
+    with pytest.raises(SessionLost):
+        await send(bench)
+    bench.memory.release()
+    assert bench.left_behind == []
+
+
+async def test_a_name_that_is_still_ours_is_removed(bench: Bench) -> None:
+    bench.plan = {"temp_name": TempName("", "{name}.part")}
+    bench.server.faults = {("rename", 1): Fault(ReplyError(553, "", ""))}
+    with pytest.raises(ReplyError):
+        await send(bench)
+    assert bench.server.files == {}
+
+
+# ---- servers that cannot, or do not tell ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [500, 502, 504])
+async def test_a_server_that_cannot_rename_is_told_of_with_what_helps(bench: Bench, code: int) -> None:
+    bench.server.faults = {("rename", 1): Fault(ReplyError(code, "What?", "RNFR x"))}
+    with pytest.raises(ReplyError, match=rf"RNFR x: {code} What\? \(in_place = true") as caught:
+        await send(bench)
+    assert (caught.value.code, caught.value.retriable) == (ErrorCode.PROTOCOL_ERROR, False)
+    assert bench.server.files == {}
+
+
+async def test_a_rename_that_is_refused_for_another_reason_is_not(bench: Bench) -> None:
+    bench.server.faults = {("rename", 1): Fault(ReplyError(553, "No", "RNTO x"))}
+    with pytest.raises(ReplyError) as caught:
+        await send(bench)
+    assert "in_place" not in str(caught.value)
+
+
+async def test_a_size_that_we_may_not_know_is_none(bench: Bench) -> None:
+    refusal = ReplyError(550, "denied", "SIZE", code=ErrorCode.PERMISSION_DENIED)
+    bench.server.faults = {("size", 1): Fault(refusal)}
+    assert await send(bench) == Transferred(10, "none", source_checked="time")
+    assert bench.server.files == {"/out/f": DATA}
+
+
+async def test_a_file_that_vanishes_at_once_is_told_of_with_what_helps(bench: Bench) -> None:
+    refusal = ReplyError(550, "none", "SIZE x", code=ErrorCode.FILE_NOT_FOUND)
+    bench.server.faults = {("size", 1): Fault(refusal)}
+    with pytest.raises(ReplyError, match="write_only = true") as caught:
+        await send(bench)
+    assert caught.value.code is ErrorCode.FILE_NOT_FOUND
+
+
+BOX = Options(in_place=True, preserve_mtime=True)
+
+
+@pytest.mark.parametrize("verify", [*Verify, None])
+async def test_of_a_drop_box_nothing_is_asked_and_nothing_claimed(
+    bench: Bench, verify: Verify | None
+) -> None:
+    bench.plan = {"write_only": True}
+    bench.server.sets_times = False
+    done = await send(bench, dataclasses.replace(BOX, verify=verify))
+    assert (done.bytes_transferred, done.verified, done.mtime_kept) == (10, "none", False)
+    assert (done.checksum is not None) == (verify in {Verify.CHECKSUM, Verify.READ_BACK})
+    assert {call.partition(" ")[0] for call in bench.server.calls} == {
+        "store", "send", "stored", "set_modified",
+    }  # fmt: skip
+    assert bench.server.files == {"/out/f": DATA}
+
+
+async def test_to_a_drop_box_a_lost_226_is_sent_again(bench: Bench) -> None:
+    bench.plan = {"write_only": True}
+    bench.server.faults = {("stored", 1): Fault(SessionLost("gone"), done=True)}
+    with pytest.raises(SessionLost):
+        await send(bench, BOX)
+    bench.server.faults = {}
+    bench.server.calls.clear()
+    assert (await send(bench, BOX)).verified == "none"
+    assert bench.server.calls[0] == "store /out/f"

@@ -1,5 +1,6 @@
 """The ladder of verification, both ways."""
 
+import datetime as dt
 import hashlib
 import zlib
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pooler.transfer.attempt import Transferred
 from pooler.transfer.checksum import ALGORITHMS, hasher
 from pooler.transfer.download import download
 from pooler.transfer.upload import upload
-from tests.support import descriptors
+from tests.support import cancel_points, descriptors
 from tests.support.attempts import Bench
 from tests.support.session_double import Fault, ServerDouble
 
@@ -136,3 +137,90 @@ async def test_a_lost_226_keeps_the_checksum_of_what_was_sent(bench: Bench) -> N
     done = await run(bench, UP, CHECKSUM)
     assert (done.checksum, done.verified) == (str(SHA256), "checksum")
     assert not any(call.startswith("store") for call in bench.server.calls)
+
+
+# Reading back
+
+READ_BACK = Options(verify=Verify.READ_BACK)
+
+
+async def test_what_is_read_back_is_what_was_sent(bench: Bench) -> None:
+    bench.server.sums = ALGORITHMS
+    done = await run(bench, UP, READ_BACK)
+    assert (done.checksum, done.verified, done.source_checked) == (str(SHA256), "read_back", "time")
+    kinds = [call.partition(" ")[0] for call in bench.server.calls]
+    # Before the rename, and nobody takes the server's word for it.
+    assert kinds.index("retrieve") < kinds.index("rename")
+    assert "checksum" not in kinds
+
+
+async def test_what_is_read_back_is_summed_up_as_the_job_does(bench: Bench) -> None:
+    done = await run(bench, UP, Options(verify=Verify.READ_BACK, checksum=CRC32))
+    assert (done.checksum, done.verified) == (str(CRC32), "read_back")
+
+
+async def test_what_is_read_back_and_is_something_else(bench: Bench) -> None:
+    def spoil() -> None:
+        for path in bench.server.files:
+            bench.server.files[path] = b"TEN BYTES."
+
+    bench.server.happens = {("retrieve", 1): spoil}
+    with pytest.raises(TransferMismatch) as caught:
+        await run(bench, UP, READ_BACK)
+    assert caught.value.code is ErrorCode.CHECKSUM_MISMATCH
+    assert bench.server.files == {}
+
+
+@pytest.mark.parametrize("sizes", [{}, {"*": None}])
+async def test_what_the_server_does_not_give_back(bench: Bench, sizes: dict[str, int | None]) -> None:
+    bench.server.faults = {("retrieve", 1): Fault(ReplyError(550, "No", "RETR"))}
+    bench.server.sizes = sizes
+    done = await run(bench, UP, READ_BACK)
+    assert done.verified == ("none" if sizes else "size")
+    assert bench.server.files == {"/out/f": DATA}
+
+
+async def test_a_reading_back_that_breaks_off_is_no_refusal(bench: Bench) -> None:
+    bench.server.faults = {("retrieved", 1): Fault(ReplyError(451, "Disk", "RETR"))}
+    with pytest.raises(ReplyError):
+        await run(bench, UP, READ_BACK)
+
+
+async def test_a_source_that_comes_down_needs_no_reading_back(bench: Bench) -> None:
+    bench.server.sums = ["sha256"]
+    done = await run(bench, DOWN, READ_BACK)
+    assert (done.checksum, done.verified) == (str(SHA256), "checksum")
+    assert [call.partition(" ")[0] for call in bench.server.calls].count("retrieve") == 1
+
+
+async def test_point_25_a_source_that_changes_while_it_is_summed_up_here(bench: Bench) -> None:
+    # The server has another algorithm, so the source is read a second time.
+    bench.server.sums = ["md5"]
+    bench.server.happens = {("checksum", 1): lambda: (bench.folder / "in" / "f").write_bytes(b"TEN BYTES.")}
+    with pytest.raises(TransferMismatch) as caught:
+        await run(bench, UP, CHECKSUM)
+    assert caught.value.code is ErrorCode.SOURCE_CHANGED
+    assert bench.server.files == {}
+
+
+async def test_point_25_a_source_that_changes_while_it_is_summed_up_there(bench: Bench) -> None:
+    def change() -> None:
+        bench.server.files["/out/f"] = b"TEN BYTES!"
+        bench.server.times["/out/f"] = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
+
+    bench.server.sums = ["sha256"]
+    bench.server.happens = {("checksum", 1): change}
+    with pytest.raises(TransferMismatch) as caught:
+        await run(bench, DOWN, CHECKSUM)
+    assert caught.value.code is ErrorCode.SOURCE_CHANGED
+    assert bench.local() == {}
+
+
+async def test_a_cancellation_while_reading_back(bench: Bench) -> None:
+    before = descriptors.count()
+    async for ending in cancel_points.everywhere(lambda: run(bench, UP, READ_BACK)):
+        bench.memory.release()
+        assert set(bench.server.files) - {"/out/f"} <= set(bench.left_behind), ending
+        assert descriptors.count() == before
+        bench.server.files.clear()
+        bench.left_behind.clear()
