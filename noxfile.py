@@ -65,6 +65,13 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "-m", "tests.fuzz", *(session.posargs or ["all", "--seconds", "15"]))
 
 
+@nox.session
+def long(session: nox.Session) -> None:
+    """What takes minutes and needs nothing but PyPI: transfers cut at every byte, under TLS too."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-m", "long", *session.posargs)
+
+
 @nox.session(tags=["real"])
 def servers(session: nox.Session) -> None:
     """Tests against vsftpd, proftpd, pure-ftpd and pyftpdlib; as root."""
@@ -79,3 +86,11 @@ def broker(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.support.install", "broker", "servers")
     session.run("pytest", "-m", "broker", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill, freeze, cut and slow everything for five minutes; arguments are those of tests.chaos. As root."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.support.install", "broker", "servers")
+    session.run("python", "-m", "tests.chaos", *session.posargs)

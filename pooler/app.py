@@ -5,14 +5,15 @@ From the outside in, each owns what is indented under it:
     operating: admin API, metrics, signals
       bridge: consumer pump and producer pump (asyncio), nothing else
         publishing: the sink
-          finishing: one finisher for each local root
-            driving: one nursery for each remote, with its workers
-              reading: source and intake
+          keeping: one keeper for each local root
+            finishing: one finisher for each local root
+              driving: one nursery for each remote, with its workers
+                reading: source and intake
 
 So the order of a shutdown can be read off the code. A drain closes the tree from the inside: reading is
 cancelled; the remotes' workers finish the jobs they have in hand, or are cancelled at the deadline; with
-them the finishers' channels end, with those the sink's, which publishes its last batch; the bridge commits,
-leaves the group and closes; the API answers until the last.
+them the finishers' channels end; the keepers give back their leases; then the sink's channel ends, and it
+publishes its last batch; the bridge commits, leaves the group and closes; the API answers until the last.
 
 What is not answered by then is not committed, and comes again to whoever reads the partition next.
 """
@@ -43,12 +44,14 @@ from pooler.ops.http.metrics_app import create_metrics_app
 from pooler.ops.http.server import serve_http
 from pooler.ops.metrics import Metrics
 from pooler.service import RunningService
-from pooler.storage.root import LocalRoot, probe
+from pooler.storage.probe import probe
+from pooler.storage.root import LocalRoot
 from pooler.version import version
 
 log = structlog.get_logger(__name__)
 
 _GOODBYE_S = 8.0  # longer than serve_http takes
+_LAST_ANSWERS_S = 10.0  # to land and to publish what had ended; brokers that are away must not hold a drain
 ANSWERS_ROOM = 1_000
 """What may end while one publication is on its way."""
 
@@ -92,7 +95,8 @@ async def conduct(
         sink: where answers go.
         channel: the way to the sink; closed by this.
         drain: once it is set nothing new is begun.
-        drain_s: how long running transfers may go on then, in seconds.
+        drain_s: how long running transfers may go on then, in seconds; what has ended by then has ten more
+            to be answered.
 
     Cancellation: every session is closed; what was not answered comes again.
     """
@@ -100,13 +104,22 @@ async def conduct(
     async with trio.open_nursery() as publishing:
         publishing.start_soon(sink, answers)
         with to_sink:
-            async with trio.open_nursery() as finishing:
-                for name, finisher in crew.finishers.items():
-                    finishing.start_soon(finisher.run, crew.landed[name])
-                with ExitStack() as landing:
-                    for way in crew.landing.values():
-                        landing.enter_context(way)
-                    await _drive(crew, source, to_sink.clone(), drain=drain, drain_s=drain_s)
+            async with trio.open_nursery() as keeping:
+                for keeper in crew.keepers.values():
+                    await keeping.start(keeper.run)
+                async with trio.open_nursery() as finishing:
+                    for name, finisher in crew.finishers.items():
+                        finishing.start_soon(finisher.run, crew.landed[name])
+                    with ExitStack() as landing:
+                        for way in crew.landing.values():
+                            landing.enter_context(way)
+                        await _drive(crew, source, to_sink.clone(), drain=drain, drain_s=drain_s)
+                        if drain.is_set():
+                            publishing.cancel_scope.deadline = trio.current_time() + _LAST_ANSWERS_S
+                for keeper in crew.keepers.values():
+                    keeper.close()
+    if publishing.cancel_scope.cancelled_caught:
+        log.warning("drain_cut_short", unanswered=len(crew.endings.in_flow))
 
 
 async def _drive(
@@ -119,6 +132,8 @@ async def _drive(
             await drain.wait()
             source.stop()
             reading.cancel_scope.cancel()
+        for keeper in crew.keepers.values():
+            keeper.let_nothing_wait()
         crew.fleet.close()
         driving.cancel_scope.deadline = trio.current_time() + drain_s
 
@@ -181,7 +196,7 @@ async def run(
         # Before the group is joined: a pod that cannot work must not take partitions from those that can.
         await check_roots(configuration)
         with connecting:
-            async with open_bridge(kafka) as bridge:
+            async with open_bridge(kafka, configuration.settings.retry.deadline_seconds) as bridge:
                 source = KafkaSource(bridge)
                 sink = KafkaSink(
                     bridge,
@@ -198,6 +213,7 @@ async def run(
                     metrics=metrics,
                     window=kafka.window_records + kafka.max_poll_records,
                 )
+                bridge.when_lost(crew.fleet.abandon_lost)
                 service.attach(bridge, crew)
                 log.info("service_started", version=version(), api=addresses.api, metrics=addresses.metrics)
                 task_status.started(addresses)
@@ -214,7 +230,8 @@ async def check_roots(configuration: Configuration) -> None:
     """
     problems = []
     for folder in configuration.connections.folders:
-        root = LocalRoot(folder.name, folder.path)
+        stall_s = configuration.settings.transfer.disk_timeout_seconds
+        root = LocalRoot(folder.name, folder.path, stall_s=stall_s)
         try:
             await root.run(probe, root)
         except LocalFileError as error:

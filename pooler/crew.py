@@ -6,8 +6,10 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 
+import structlog
 import trio
 
 from pooler.config import Configuration
@@ -18,8 +20,10 @@ from pooler.flow.breaker import Breaker, Thresholds
 from pooler.flow.endings import Endings
 from pooler.flow.finisher import Finisher
 from pooler.flow.fleet import Fleet
+from pooler.flow.keeper import RootKeeper
+from pooler.flow.lane import Lane
 from pooler.flow.limit import Budget, SessionLimit
-from pooler.flow.order import DestinationOrder
+from pooler.flow.order import Order
 from pooler.flow.remote import Remote, RemotePolicy
 from pooler.flow.retry import Backoff
 from pooler.flow.work import Landed
@@ -31,8 +35,12 @@ from pooler.ftp.profile import Profile, Proxy
 from pooler.model.job import Delivery
 from pooler.model.outcome import Ended
 from pooler.ops.metrics import Metrics
+from pooler.storage.journal import Entry
 from pooler.storage.root import LocalRoot
+from pooler.storage.tenancy import Tenancy
 from pooler.transfer.names import incarnation
+
+log = structlog.get_logger(__name__)
 
 _TLS_VERSIONS: Mapping[TlsVersion, ssl.TLSVersion] = {
     "1.0": ssl.TLSVersion.TLSv1,
@@ -49,16 +57,20 @@ class Crew:
 
     Attributes:
         fleet: the remotes.
+        connectors: of the remotes, by name; they keep what was learnt of each server.
         endings: the door through which jobs leave.
         roots: the local folders, by name.
+        keepers: by the name of their root.
         finishers: by the name of their root.
         landing: the way to each finisher; closed by whoever runs them.
         landed: its other end.
     """
 
     fleet: Fleet
+    connectors: Mapping[str, FtpConnector]
     endings: Endings
     roots: Mapping[str, LocalRoot]
+    keepers: Mapping[str, RootKeeper]
     finishers: Mapping[str, Finisher]
     landing: Mapping[str, trio.MemorySendChannel[Landed]]
     landed: Mapping[str, trio.MemoryReceiveChannel[Landed]]
@@ -89,9 +101,14 @@ def assemble(
         give_up: answer what waits for a remote once its breaker opens, instead of letting it wait.
     """
     settings, connections = configuration.settings, configuration.connections
-    order = DestinationOrder()
+    order = Order()
     endings = Endings(answers, order, metrics)
-    roots = {folder.name: LocalRoot(folder.name, folder.path) for folder in connections.folders}
+    transfer = settings.transfer
+    roots = {
+        folder.name: LocalRoot(folder.name, folder.path, stall_s=transfer.disk_timeout_seconds)
+        for folder in connections.folders
+    }
+    keepers: dict[str, RootKeeper] = {}
     landing, landed = {}, {}
     for name in roots:
         landing[name], landed[name] = trio.open_memory_channel[Landed](_LANDED_ROOM)
@@ -99,24 +116,33 @@ def assemble(
     async def land(item: Landed) -> None:
         await landing[item.work.plan.folder].send(item)
 
+    def removed(remote: str, path: str) -> None:
+        for root in roots.values():
+            root.forget(Entry(remote, path), path)
+
     tools = Tools(
         roots=roots,
         incarnation=incarnation(),
         serials=itertools.count(1),
-        attempt_s=settings.transfer.transfer_timeout_seconds,
-        resume_above_bytes=settings.transfer.resume_above_bytes,
+        attempt_s=transfer.transfer_timeout_seconds,
+        resume_above_bytes=transfer.resume_above_bytes,
         keepalive_s=settings.pool.keepalive_seconds,
         wants=wants,
         land=land,
         end=endings.end,
         drop=endings.dropped,
+        is_gone=lambda folder, process: keepers[folder].is_gone(process),
+        hold=lambda work: keepers[work.plan.folder].hold(work),
+        doubt=lambda work, error, blame: keepers[work.plan.folder].doubt(work, error, blame),
+        removed=removed,
     )
     budget = Budget(settings.pool.max_sessions_per_pod)
+    connectors = {remote.name: connector(remote, settings) for remote in connections.remotes}
     remotes: dict[str, Remote] = {}
     for remote in connections.remotes:
         remotes[remote.name] = Remote(
             remote.name,
-            connector(remote, settings),
+            connectors[remote.name],
             policy=_policy(remote, settings, give_up=give_up),
             limit=SessionLimit(remote.max_sessions or settings.pool.max_sessions_per_connection),
             breaker=Breaker(_thresholds(settings)),
@@ -128,11 +154,33 @@ def assemble(
         )
     retry = settings.retry
     fleet = Fleet(
-        connections, remotes, endings, order, attempts=retry.attempts, deadline_s=retry.deadline_seconds
+        connections,
+        remotes,
+        endings,
+        order,
+        attempts=retry.attempts,
+        deadline_s=retry.deadline_seconds,
+        hold=tools.hold,
     )
-    policy = settings.transfer.flush
+    for name, root in roots.items():
+        keepers[name] = RootKeeper(
+            root,
+            Tenancy(
+                root,
+                incarnation,
+                min_free_bytes=transfer.min_free_bytes,
+                sweep_after_s=transfer.sweep_after_seconds,
+            ),
+            Lane(window, wants=wants, end=endings.end, drop=endings.dropped),
+            submit=fleet.submit,
+            inherit=fleet.inherit,
+            metrics=metrics,
+            stall_s=transfer.disk_timeout_seconds,
+            give_up=give_up,
+        )
+    policy = transfer.flush
     finishers = {name: Finisher(root, policy, endings, fleet.failed) for name, root in roots.items()}
-    return Crew(fleet, endings, roots, finishers, landing, landed)
+    return Crew(fleet, connectors, endings, roots, keepers, finishers, landing, landed)
 
 
 def connector(remote: FtpRemote, settings: Settings) -> FtpConnector:
@@ -182,9 +230,15 @@ def connector(remote: FtpRemote, settings: Settings) -> FtpConnector:
         profile = replace(profile, exchange_s=remote.close_timeout_s)
     if remote.shut_timeout_s is not None and remote.shut_timeout_s < inf:
         profile = replace(profile, final_s=remote.shut_timeout_s)
+    if remote.noop_after_s is not None:
+        profile = replace(profile, noop_after_s=remote.noop_after_s)
     if remote.checksum_timeout_s is not None and remote.checksum_timeout_s < inf:
         profile = replace(profile, checksum_s=remote.checksum_timeout_s)
-    return FtpConnector(profile)
+    return FtpConnector(profile, on_weak_tls=partial(_warn_of_weak_tls, remote.name))
+
+
+def _warn_of_weak_tls(name: str, weakness: str) -> None:
+    log.warning("tls_is_weak", remote=name, weakness=weakness)
 
 
 def _proxy(remote: FtpRemote) -> Proxy | None:

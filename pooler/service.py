@@ -6,11 +6,12 @@ import trio
 
 from pooler.bus.bridge import KafkaBridge
 from pooler.crew import Crew
+from pooler.flow.keeper import RootKeeper
 from pooler.flow.remote import Remote
 from pooler.flow.work import Work
 from pooler.flow.worker import Worker
 from pooler.model.outcome import Status
-from pooler.ops.http.service import PartitionStatus, RemoteStatus, ServiceStatus, SessionStatus
+from pooler.ops.http.service import FolderStatus, PartitionStatus, RemoteStatus, ServiceStatus, SessionStatus
 from pooler.version import version
 
 
@@ -127,9 +128,17 @@ class RunningService:
                 failed=counts[name, Status.FAILED],
                 last_error=remote.last_error,
                 sessions=tuple(_session(worker, now) for worker in remote.workers),
+                learnt=self._crew.connectors[name].learnt,
             )
             for name, remote in self._crew.fleet.remotes.items()
         )
+
+    def folders(self) -> tuple[FolderStatus, ...]:
+        """Tell the state of every local folder at this moment."""
+        if self._crew is None:
+            return ()
+        now = trio.current_time()
+        return tuple(_folder(name, keeper, now) for name, keeper in self._crew.keepers.items())
 
     def _oldest_waiting(self) -> dict[str, Work]:
         """Find the first job of each remote that no worker has in hand, in one walk."""
@@ -149,6 +158,20 @@ def _session(worker: Worker, now: float) -> SessionStatus:
         since_s=round(now - worker.since, 3),
         bytes=worker.bytes_moved,
         peer=worker.session.peer.address,
+    )
+
+
+def _folder(name: str, keeper: RootKeeper, now: float) -> FolderStatus:
+    trouble = keeper.trouble
+    return FolderStatus(
+        name=name,
+        paused=trouble is not None,
+        reason=None if trouble is None else trouble.reason,
+        error=None if trouble is None else str(trouble.error),
+        paused_s=None if trouble is None else round(now - trouble.since, 3),
+        uploads_go_on=trouble is None or trouble.uploads_go_on,
+        waiting=keeper.waiting,
+        free_bytes=keeper.free_bytes,
     )
 
 

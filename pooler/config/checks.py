@@ -5,7 +5,11 @@ Neighbour: `pooler.config.ftp_section`, which reads the keys one by one.
 
 from pooler.config.keys import Keys
 from pooler.config.remotes import FtpRemote
+from pooler.config.temp_name import NAME, TOKEN, TOKEN_BYTES
 from pooler.config.tls import check_client_certificate, weak_ciphers
+from pooler.model.job import Verify
+
+_NAME_MAX_BYTES = 255
 
 
 def check_tls(keys: Keys, remote: FtpRemote, *, insecure: bool) -> None:
@@ -63,3 +67,34 @@ def check_commands(keys: Keys, remote: FtpRemote) -> None:
         except UnicodeEncodeError as error:
             lacking = error.object[error.start : error.end]
             keys.mistake(key, f"{lacking!r}: expected nothing that the charset {remote.charset} lacks")
+
+
+def check_uploads(keys: Keys, remote: FtpRemote) -> None:
+    """Note what does not go together of an upload's names, and of how it is verified."""
+    if "temp_name" in keys:
+        _check_temp_name(keys, remote)
+    if remote.write_only and remote.verify is not Verify.NONE:
+        keys.mistake("verify", "write_only is on: expected none, or no such key, as nothing can be compared")
+    if remote.transfer_type == "ascii" and remote.verify is Verify.READ_BACK:
+        keys.mistake("verify", "transfer_type is ascii: what is read back is not what was sent")
+
+
+def _check_temp_name(keys: Keys, remote: FtpRemote) -> None:
+    folder, name = remote.temp_name
+    if remote.in_place:
+        keys.mistake("temp_name", "uploads are in place: expected in_place = false beside it, or no such key")
+    try:
+        folder.encode(remote.charset)
+        own = name.replace(NAME, "").replace(TOKEN, "x" * TOKEN_BYTES).encode(remote.charset)
+    except UnicodeEncodeError as error:
+        lacking = error.object[error.start : error.end]
+        keys.mistake("temp_name", f"{lacking!r}: expected nothing that the charset {remote.charset} lacks")
+        return
+    if len(own) > _NAME_MAX_BYTES:
+        keys.mistake("temp_name", f"expected a name of at most {_NAME_MAX_BYTES} bytes with its token")
+    if not remote.temp_name.is_unique:
+        keys.warn(
+            "temp_name",
+            f"without {TOKEN} two processes that are given one job write into one file, and what a dead one "
+            "left is neither gone on with nor removed",
+        )

@@ -8,6 +8,8 @@ import zoneinfo
 from datetime import tzinfo
 from typing import Literal
 
+from pooler.model.job import Verify
+
 UnicodeForm = Literal["keep", "nfc", "nfd"]
 PathStyle = Literal["absolute", "cwd"]
 TransferType = Literal["image", "ascii"]
@@ -46,6 +48,18 @@ def unicode_form(text: str) -> UnicodeForm:
             return form
         case _:
             raise ValueError(f"expected keep, nfc or nfd, got {text!r}")
+
+
+def verify(text: str) -> Verify:
+    """Read ``none``, ``size``, ``checksum`` or ``read_back``.
+
+    Raises:
+        ValueError: with what was expected.
+    """
+    try:
+        return Verify(text.lower())
+    except ValueError:
+        raise ValueError(f"expected none, size, checksum or read_back, got {text!r}") from None
 
 
 def path_style(text: str) -> PathStyle:

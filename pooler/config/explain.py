@@ -1,9 +1,9 @@
 """pydantic's findings in our words: what was expected, and what stands there instead."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic_core import ErrorDetails
 
 from pooler.config.problems import did_you_mean
@@ -48,7 +48,7 @@ def explain(detail: ErrorDetails, root: type[BaseModel]) -> str:
         return f"not a known {what}{did_you_mean(str(loc[-1]), _model(root, loc[:-1]).model_fields)}"
     if kind == "value_error":  # one of our own validators, in our own words
         return str(context["error"])
-    got = _shown(detail["input"])
+    got = "***" if _is_secret(root, loc) else _shown(detail["input"])
     if kind == "model_type":
         return f"expected keys below it, such as {next(iter(_model(root, loc).model_fields))}, got {got}"
     if kind in _EXPECTED:
@@ -62,6 +62,17 @@ def _shown(value: Any) -> str:
         return "nothing"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
+
+
+def _is_secret(root: type[BaseModel], loc: Loc) -> bool:
+    """Whether a value is never shown: a password that YAML takes for a number is a mistake, and secret."""
+    kind: Any = root
+    for step in loc:
+        field = getattr(kind, "model_fields", {}).get(step)
+        if field is None:
+            return False
+        kind, secret = type(field.default), SecretStr in get_args(field.annotation)
+    return secret
 
 
 def _model(root: type[BaseModel], loc: Loc) -> type[BaseModel]:

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import SecretStr
 
 from pooler.config.addresses import host, http_proxy, ip_address, ports, socks_proxy
-from pooler.config.checks import check_commands, check_route, check_tls
+from pooler.config.checks import check_commands, check_route, check_tls, check_uploads
 from pooler.config.dialect import (
     RAW_ENCODING,
     RCLONE_ENCODING,
@@ -24,14 +24,17 @@ from pooler.config.dialect import (
     timezone,
     transfer_type,
     unicode_form,
+    verify,
 )
 from pooler.config.keys import Idle, Keys
 from pooler.config.obscure import reveal
 from pooler.config.passwords import FixedPassword, PasswordFile
 from pooler.config.paths import readable_file, server_folder
 from pooler.config.remotes import FtpRemote
+from pooler.config.temp_name import BESIDE, temp_name
 from pooler.config.tls import INSECURE_CIPHERS, check_authorities, ciphers, tls_version
 from pooler.config.values import charset, duration, line, switch, whole
+from pooler.model.job import Verify
 
 Format = Literal["plain", "rclone"]
 
@@ -43,7 +46,8 @@ FTP_KEYS = frozenset(
         "passive", "active_address", "active_ports", "bind_address", "socks_proxy", "http_proxy", "base_path",
         "charset", "unicode_form", "encoding", "disable_utf8", "path_style", "transfer_type", "after_login",
         "before_store", "disable_mlsd", "force_list_hidden", "timezone", "writing_mdtm", "double_iac",
-        "max_sessions", "concurrency", "idle_timeout", "close_timeout", "shut_timeout", "checksum_timeout",
+        "temp_name", "in_place", "write_only", "verify", "max_sessions", "concurrency", "idle_timeout",
+        "close_timeout", "shut_timeout", "checksum_timeout", "noop_after",
     }
 )  # fmt: skip
 """The keys that are honoured."""
@@ -79,6 +83,7 @@ def ftp_remote(keys: Keys, environ: Mapping[str, str], file_format: Format) -> F
         keys.missing("user", "an account, because the user who runs this has no name")
     tls = keys.switch("tls")
     insecure = keys.switch("allow_insecure_tls_ciphers")
+    write_only = keys.switch("write_only")
     password = _password(keys, file_format)
     concurrency = keys.read("concurrency", lambda text: whole(text, 0, 10_000), 0)
     remote = FtpRemote(
@@ -120,15 +125,21 @@ def ftp_remote(keys: Keys, environ: Mapping[str, str], file_format: Format) -> F
         timezone=keys.read("timezone", timezone, None),
         writing_mdtm=keys.switch("writing_mdtm"),
         double_iac=keys.switch("double_iac"),
+        temp_name=keys.read("temp_name", temp_name, BESIDE),
+        in_place=keys.switch("in_place", default=write_only),
+        write_only=write_only,
+        verify=keys.read("verify", verify, Verify.NONE if write_only else Verify.SIZE),
         max_sessions=keys.read("max_sessions", lambda text: whole(text, 1, 10_000), concurrency or None),
         idle_timeout_s=keys.read("idle_timeout", _limit, None),
         close_timeout_s=keys.read("close_timeout", _limit, None),
         shut_timeout_s=keys.read("shut_timeout", _limit, None),
         checksum_timeout_s=keys.read("checksum_timeout", _limit, None),
+        noop_after_s=keys.read("noop_after", _limit, None),
     )
     check_tls(keys, remote, insecure=insecure)
     check_route(keys, remote)
     check_commands(keys, remote)
+    check_uploads(keys, remote)
     return remote if keys.whole else None
 
 

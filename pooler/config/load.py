@@ -14,6 +14,7 @@ from pooler.config.explain import explain
 from pooler.config.ftp_section import Format
 from pooler.config.problems import Place, Problems
 from pooler.config.remotes import Connections
+from pooler.config.section import Section
 from pooler.config.settings import Settings
 from pooler.config.yamlfile import Document, Loc, dotted
 
@@ -133,13 +134,19 @@ def _override(document: Document, environ: Mapping[str, str], problems: Problems
 
 def _check(document: Document, file: str, problems: Problems) -> Settings | None:
     try:
-        return Settings.model_validate(document.values)
+        settings = Settings.model_validate(document.values)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             loc = tuple(detail["loc"])
             known = document.keys if detail["type"] == "extra_forbidden" else document.places
             problems.add(_place(loc, known, document, file), f"{dotted(loc)}: {explain(detail, Settings)}")
         return None
+    for name in type(settings).model_fields:
+        section: Section = getattr(settings, name)
+        for key, text in section.doubts():
+            place = _place((name, key), document.places, document, file)
+            problems.warn(place, f"{name}.{key}: {text}")
+    return settings
 
 
 def _place(loc: Loc, known: dict[Loc, Place], document: Document, file: str) -> Place:

@@ -34,15 +34,25 @@ class PasswordFile:
                 the next login, so this is no mistake of the configuration's.
         """
         try:
-            text = self.path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise LoginRefused(
-                f"{self.remote}.pass_file: {self.path} cannot be read: {reason(error)}"
-            ) from error
-        password = text.split("\n", 1)[0]
-        if not password or not fits_line(password):
-            raise LoginRefused(f"{self.remote}.pass_file: {self.path} has no password in its first line")
-        return password
+            return read_password(self.path)
+        except ValueError as error:
+            raise LoginRefused(f"{self.remote}.pass_file: {error}") from error
+
+
+def read_password(path: Path) -> str:
+    """Read the first line of a file: a password.
+
+    Raises:
+        ValueError: it cannot be read, or has no password; says which.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {reason(error)}") from error
+    password = text.split("\n", 1)[0]
+    if not password or not fits_line(password):
+        raise ValueError(f"{path} has no password in its first line")
+    return password
 
 
 def fits_line(text: str) -> bool:

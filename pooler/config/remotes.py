@@ -10,7 +10,9 @@ from pathlib import Path
 
 from pooler.config.addresses import ProxyServer
 from pooler.config.dialect import RAW_ENCODING, PathStyle, TransferType, UnicodeForm
+from pooler.config.temp_name import BESIDE, TempName
 from pooler.config.tls import TlsVersion
+from pooler.model.job import Verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,10 @@ class FtpRemote:
         timezone: of the times in LIST; None where nobody knows.
         writing_mdtm: times are set by MDTM where there is no MFMT.
         double_iac: the byte 0xFF is sent twice.
+        temp_name: what an upload is called until it is whole.
+        in_place: whether uploads have no other name until then, where their job does not say.
+        write_only: whether nothing can be asked about what was uploaded.
+        verify: what is compared, where a job does not say.
         max_sessions: the most sessions on it; None leaves it to ``pool.max_sessions_per_connection``.
         idle_timeout_s: how long a session may be idle, in seconds, infinity for ever; None leaves it to
             ``pool.session_timeout_seconds``.
@@ -66,6 +72,8 @@ class FtpRemote:
             ``close_timeout_s``.
         checksum_timeout_s: how long the server may compute a checksum, in seconds; None and infinity leave it
             to the client's own limit.
+        noop_after_s: how long a transfer runs before a NOOP goes out beside it, in seconds, infinity for
+            never; None leaves it to the client.
     """
 
     name: str
@@ -106,11 +114,16 @@ class FtpRemote:
     timezone: tzinfo | None = None
     writing_mdtm: bool = False
     double_iac: bool = False
+    temp_name: TempName = BESIDE
+    in_place: bool = False
+    write_only: bool = False
+    verify: Verify = Verify.SIZE
     max_sessions: int | None = None
     idle_timeout_s: float | None = None
     close_timeout_s: float | None = None
     shut_timeout_s: float | None = None
     checksum_timeout_s: float | None = None
+    noop_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,12 @@ the same story for people.
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
+
+from pooler.config.kafka_security import KafkaSecurity
+from pooler.config.section import Section
 
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=1024)]
@@ -21,23 +24,6 @@ Host = Annotated[str, Field(min_length=1)]
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})")
-
-
-class Section(BaseModel):
-    """What all sections have in common: frozen, no unknown keys, nothing taken for what it is not."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
-        """Read nothing as None where a key may be None, and keep ``true`` from passing for 1."""
-        kind = cls.model_fields[info.field_name or ""].annotation
-        if value == "" and type(None) in get_args(kind):
-            return None
-        if isinstance(value, bool) and kind in {int, float}:
-            raise ValueError(f"expected a number, got {str(value).lower()}")
-        return value
 
 
 class Backoff(Section):
@@ -57,7 +43,7 @@ class Backoff(Section):
         return value
 
 
-class KafkaSettings(Backoff):
+class KafkaSettings(KafkaSecurity, Backoff):
     """The brokers, the topics, and how much is in hand."""
 
     bootstrap_servers: tuple[str, ...] = ("localhost:9092",)
@@ -72,6 +58,15 @@ class KafkaSettings(Backoff):
     """Where failures are answered."""
     dlq_topic: str = "ftp-tasks-dlq"
     """Where records go that are no JSON object."""
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    """Whether answers and offsets go out in one transaction, or one behind the other, which may answer a job
+    twice after a crash."""
+    missing_offset: Literal["first", "stop"] = "first"
+    """Where to begin in a partition for which the group has no offset on record: at its first record, or not
+    at all."""
+    out_of_range: Literal["stop", "first"] = "stop"
+    """What to do about a partition that no longer has the offset on record: stop it, or go on at its first
+    record."""
     max_retries: Annotated[int, Field(ge=0)] = 5
     """Further tries to reach the brokers at the start, before giving up; this has nothing to do with jobs."""
     client_id: Annotated[str, Field(min_length=1)] = "ftp-pooler"
@@ -90,8 +85,24 @@ class KafkaSettings(Backoff):
     """How often a member says that it lives, in milliseconds."""
     rebalance_timeout_ms: Milliseconds = 60000
     """How long members have to let go of their partitions, in milliseconds."""
+    watchdog_seconds: Seconds = 300.0
+    """How long publishing, polling or a rebalance may stand still before the process ends itself."""
     max_record_bytes: Bytes = 1_000_000
     """The largest record that is written; what would be larger is cut down before it is sent."""
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    """How what we write is compressed; whatever is read may be compressed in any of these ways."""
+    group_instance_id: str | None = None
+    """The name under which this process stays a member while it restarts; no other may have it."""
+    metadata_max_age_ms: Milliseconds = 30000
+    """How soon partitions that are added to the input topic are noticed, in milliseconds."""
+    topic_checks: Literal["stop", "warn", "off"] = "stop"
+    """What we do about topics that are set up so that jobs or answers would be lost: not start, say so, or
+    not look."""
+
+    @property
+    def transaction_timeout_ms(self) -> int:
+        """After how long the brokers abort what a silent owner has open: before the group thinks it dead."""
+        return min(30_000, self.session_timeout_ms * 2 // 3)
 
     @field_validator("bootstrap_servers", mode="before")
     @classmethod
@@ -116,6 +127,13 @@ class KafkaSettings(Backoff):
             raise ValueError(f"expected a topic's name (letters, digits, '.', '_', '-'), got {value!r}")
         if info.field_name != "input_topic" and value == info.data.get("input_topic"):
             raise ValueError(f"{value!r} is input_topic: answers would be read as jobs")
+        return value
+
+    @field_validator("group_instance_id")
+    @classmethod
+    def _instance(cls, value: str | None) -> str | None:
+        if value is not None and (not _TOPIC.fullmatch(value) or value in {".", ".."}):
+            raise ValueError(f"expected letters, digits, '.', '_' and '-', 249 at most, got {value!r}")
         return value
 
     @field_validator("heartbeat_interval_ms")
@@ -171,6 +189,12 @@ class TransferSettings(Section):
     """The folder of every ``local`` section that has no ``base_path``."""
     resume_above_bytes: Annotated[int, Field(ge=0)] = 8 * 1024 * 1024
     """From which size on a file is resumed after a lost session, where its job asks for it."""
+    disk_timeout_seconds: Annotated[Seconds, Field(ge=1)] = 30
+    """How long a call into a local folder may take before the folder counts as stalled."""
+    min_free_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    """With less room than this in a local folder no download into it is begun."""
+    sweep_after_seconds: Annotated[Seconds, Field(ge=120)] = 900
+    """How long a process has to be silent before what it left unfinished is removed."""
     drain_seconds: Seconds = 20
     """How long running transfers may go on after the word to stop."""
 

@@ -18,6 +18,8 @@ _CONFIG = """\
 kafka:
   bootstrap_servers: {bootstrap}
   commit_interval_ms: 200
+  delivery: at_least_once  # the embedded broker only plays at transactions
+  topic_checks: off  # and does not tell how its topics are set up
 retry:  # a server is away for seconds here, not for hours
   base_backoff_ms: 200
   max_backoff_ms: 2000

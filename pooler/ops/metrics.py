@@ -75,6 +75,30 @@ class RemoteReading(Protocol):
         ...
 
 
+class FolderReading(Protocol):
+    """What a scrape reads of one local folder."""
+
+    @property
+    def name(self) -> str:
+        """Its section of connections.ini."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """Whether it cannot be used now."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for it."""
+        ...
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Its room; None while that is not known."""
+        ...
+
+
 class PartitionReading(Protocol):
     """What a scrape reads of one partition."""
 
@@ -134,6 +158,10 @@ class Readable(Protocol):
         """Tell the state of every configured remote at this moment."""
         ...
 
+    def folders(self) -> Sequence[FolderReading]:
+        """Tell the state of every local folder at this moment."""
+        ...
+
 
 class Metrics:
     """The counters of one service, and the way to read its gauges.
@@ -175,6 +203,9 @@ class Metrics:
         )
         self._login_failures = self._counter(
             "pooler_login_failures_total", "Sessions that could not be opened.", "remote", "reason"
+        )
+        self._root_pauses = self._counter(
+            "pooler_folder_pauses_total", "How often a local folder could not be used.", "folder", "reason"
         )
         for remote in self._remotes:
             self._begin_at_zero(remote)
@@ -219,6 +250,10 @@ class Metrics:
     def dead_lettered(self) -> None:
         """Count a record written to the dead-letter topic."""
         self._dead_letters.inc()
+
+    def root_paused(self, folder: str, reason: str) -> None:
+        """Count that a local folder cannot be used; `pooler.flow.keeper` has the list of reasons."""
+        self._root_pauses.labels(folder, reason).inc()
 
     def login_failed(self, remote: str, error: RemoteError) -> None:
         """Count a session that could not be opened.
@@ -274,6 +309,7 @@ class _LiveGauges(Collector):
     def describe(self) -> Iterator[Metric]:
         # For the registry to see a second service's names clash, without asking this one for its state.
         yield from _RemoteGauges().families()
+        yield from _FolderGauges().families()
         yield from _ServiceGauges().families()
 
     def collect(self) -> Iterator[Metric]:
@@ -281,6 +317,10 @@ class _LiveGauges(Collector):
         for reading in self._service.remotes():
             remotes.read(reading)
         yield from remotes.families()
+        folders = _FolderGauges()
+        for folder in self._service.folders():
+            folders.read(folder)
+        yield from folders.families()
         service = _ServiceGauges()
         service.read(self._service.status())
         yield from service.families()
@@ -308,6 +348,30 @@ class _RemoteGauges:
 
     def families(self) -> tuple[Metric, ...]:
         return (self._sessions, self._limit, self._lane, self._breaker)
+
+
+class _FolderGauges:
+    def __init__(self) -> None:
+        self._paused = GaugeMetricFamily(
+            "pooler_folder_paused", "1 while a local folder cannot be used.", labels=["folder"]
+        )
+        self._waiting = GaugeMetricFamily(
+            "pooler_folder_jobs", "Jobs that wait for a local folder.", labels=["folder"]
+        )
+        self._free = GaugeMetricFamily(
+            "pooler_folder_free_bytes",
+            "Room in a local folder; absent while that is not known.",
+            labels=["folder"],
+        )
+
+    def read(self, folder: FolderReading) -> None:
+        self._paused.add_metric([folder.name], folder.paused)
+        self._waiting.add_metric([folder.name], folder.waiting)
+        if folder.free_bytes is not None:
+            self._free.add_metric([folder.name], folder.free_bytes)
+
+    def families(self) -> tuple[Metric, ...]:
+        return (self._paused, self._waiting, self._free)
 
 
 class _ServiceGauges:

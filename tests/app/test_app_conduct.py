@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pooler import app, crew
@@ -182,6 +183,19 @@ async def test_what_runs_longer_than_a_drain_is_cancelled_and_not_answered(
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_brokers_that_are_away_do_not_hold_a_drain(autojump_clock: MockClock, stage: Stage) -> None:
+    async def wait(answers: trio.MemoryReceiveChannel[Answer]) -> None:
+        with answers:
+            await answers.receive()
+            await trio.sleep_forever()
+
+    stage.sink = wait  # type: ignore[method-assign]
+    with trio.fail_after(60), capture_logs() as logs:
+        took_s = await drained(stage, ListSource(downloads(3), ends=False), 30)
+    assert 10 <= took_s < 11
+    assert "drain_cut_short" in [entry["event"] for entry in logs]
+
+
 async def test_cancelled_it_leaves_nothing(
     autojump_clock: MockClock, stage: Stage, server: FakeServer, tmp_path: Path
 ) -> None:
@@ -292,6 +306,7 @@ async def test_it_shows_remotes_sessions_and_what_waits(
     autojump_clock: MockClock, stage: Stage, server: FakeServer
 ) -> None:
     server.transfer_s = 10
+    server.learnt = {"epsv": True}
     service = RunningService({"far": "ftp.example.com"}, stage.drain.set)
     service.attach(NoKafka(), stage.crew)  # type: ignore[arg-type]
     with trio.fail_after(100):
@@ -303,6 +318,7 @@ async def test_it_shows_remotes_sessions_and_what_waits(
             assert (remote.waiting, remote.oldest_wait_s) == (6, 5.0)
             assert {session.job for session in remote.sessions} == {f"far-{n}" for n in range(4)}
             assert {session.peer for session in remote.sessions} == {"192.0.2.1:21"}
+            assert remote.learnt == {"epsv": True}
             assert service.status().oldest_job_age_s == 5.0
             assert service.status().ready
             assert (service.status().window_records, service.status().window_bytes) == (7, 700)

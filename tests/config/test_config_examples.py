@@ -9,7 +9,8 @@ from pydantic.fields import FieldInfo
 from pooler.config import load
 from pooler.config.ftp_section import FTP_KEYS, RCLONE_FTP_KEYS
 from pooler.config.remotes import LocalFolder
-from pooler.config.settings import Section, Settings
+from pooler.config.section import Section
+from pooler.config.settings import Settings
 from pooler.config.values import duration
 from pooler.errors import ConfigError
 from pooler.ftp.profile import Profile
@@ -57,6 +58,7 @@ def test_the_document_has_every_key_and_no_other(name: str) -> None:
 def test_the_document_has_every_key_of_a_remote() -> None:
     assert set(DOCUMENT["type = ftp"]) == FTP_KEYS | {"description"}
     assert duration(DOCUMENT["type = ftp"]["checksum_timeout"]) == Profile("h", "u", str).checksum_s
+    assert duration(DOCUMENT["type = ftp"]["noop_after"]) == Profile("h", "u", str).noop_after_s
     text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
     assert [key for key in RCLONE_FTP_KEYS if f"`{key}`" not in text] == []
 

@@ -8,6 +8,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from pooler.config.addresses import ProxyServer
 from pooler.config.ftp_section import FTP_KEYS, RCLONE_FTP_KEYS, Format
@@ -16,12 +17,14 @@ from pooler.config.problems import Problems
 from pooler.config.remotes import Connections, FtpRemote, LocalFolder
 from pooler.config.sections import read
 from pooler.config.settings import Settings
+from pooler.config.temp_name import TOKEN_BYTES, TempName
 from pooler.config.tls import INSECURE_CIPHERS, weak_ciphers
 from pooler.crew import connector
 from pooler.errors import LoginRefused
 from pooler.ftp.encoding import Encoding, Flag, parse_encoding
 from pooler.ftp.names import Form
 from pooler.ftp.profile import Profile, Proxy
+from pooler.model.job import Verify
 
 CA = Path(__file__).parent / "samples" / "ca.pem"
 MINIMAL = "[a]\ntype = ftp\nhost = ftp.example.com\nuser = u\n"
@@ -78,7 +81,7 @@ def test_every_key() -> None:
         "disable_utf8 = true\npath_style = cwd\ntransfer_type = ascii\n"
         "after_login = SITE UMASK 002; site a,b ;;\nbefore_store = SITE RECFM=VB\ndisable_mlsd = true\n"
         "force_list_hidden = true\ntimezone = Asia/Seoul\nwriting_mdtm = true\ndouble_iac = true\n"
-        "checksum_timeout = 10m\n"
+        "checksum_timeout = 10m\ntemp_name = tmp/{name}-{token}\nverify = checksum\n"
     )
     assert only == FtpRemote(
         name="a",
@@ -114,6 +117,8 @@ def test_every_key() -> None:
         timezone=ZoneInfo("Asia/Seoul"),
         writing_mdtm=True,
         double_iac=True,
+        temp_name=TempName("tmp", "{name}-{token}"),
+        verify=Verify.CHECKSUM,
         max_sessions=3,
         idle_timeout_s=90.0,
         close_timeout_s=math.inf,
@@ -134,6 +139,15 @@ def test_every_key() -> None:
         ("idle_timeout = 0", "idle_timeout_s", math.inf),
         ("base_path = /", "base_path", "/"),
         ("port =", "port", 21),
+        ("", "temp_name", TempName("", ".{token}.part")),
+        ("", "in_place", False),
+        ("", "verify", Verify.SIZE),
+        ("in_place = true", "in_place", True),
+        ("write_only = true", "write_only", True),
+        ("write_only = true", "in_place", True),
+        ("write_only = true", "verify", Verify.NONE),
+        ("write_only = true\nin_place = false", "in_place", False),
+        ("verify = Read_Back", "verify", Verify.READ_BACK),
     ],
 )
 def test_what_follows_from_a_key(lines: str, name: str, value: object) -> None:
@@ -314,6 +328,21 @@ def test_the_encoding_goes_by_the_format(file_format: Format, line: str, encodin
         ("pass = ${NO_SUCH}", "c.ini:5:8: a.pass: the environment variable NO_SUCH is not set"),
         ("pass = ${NO_TEXT}", "c.ini:5:8: a.pass: the environment variable NO_TEXT is not UTF-8"),
         ("pass = ${TWO_LINES}", "c.ini:5:8: a.pass: expected no CR, LF or NUL"),
+        ("verify = sums", "c.ini:5:10: a.verify: expected none, size, checksum or read_back, got 'sums'"),
+        ("write_only = 1\nverify = size", "c.ini:6:10: a.verify: write_only is on: expected none"),
+        ("transfer_type = ascii\nverify = read_back", "c.ini:6:10: a.verify: transfer_type is ascii"),
+        ("in_place = 1\ntemp_name = {token}", "c.ini:6:13: a.temp_name: uploads are in place"),
+        ("write_only = 1\ntemp_name = {token}", "c.ini:6:13: a.temp_name: uploads are in place"),
+        ("temp_name = ${TWO_LINES}{token}", "c.ini:5:13: a.temp_name: expected no CR, LF or NUL"),
+        ("charset = cp949\ntemp_name = é{token}", "c.ini:6:13: a.temp_name: 'é': expected nothing that"),
+        ("charset = cp949\ntemp_name = é/{token}", "c.ini:6:13: a.temp_name: 'é': expected nothing that"),
+        (
+            f"temp_name = {'보' * 64}{{token}}",
+            "c.ini:5:13: a.temp_name: expected a name of at most 255 bytes",
+        ),
+        ("temp_name = part", "c.ini:5:13: a.temp_name: expected {token} in it, or all files would have"),
+        ("temp_name = /tmp/{name}", "c.ini:5:13: a.temp_name: expected {token} in it, since files of all"),
+        ("temp_name = {name}", "c.ini:5:13: a.temp_name: expected more than the file's own name"),
     ],
 )
 def test_a_mistake_in_an_ftp_section(lines: str, mistake: str) -> None:
@@ -493,7 +522,7 @@ def test_the_profile_says_what_dialect_the_file_does() -> None:
         f"{MINIMAL}charset = cp949\nunicode_form = nfd\nencoding = 0x2\ndisable_utf8 = 1\npath_style = cwd\n"
         "transfer_type = ascii\nafter_login = NOOP; SITE A\nbefore_store = SITE B\ndisable_mlsd = 1\n"
         "force_list_hidden = 1\ntimezone = Asia/Seoul\nwriting_mdtm = 1\ndouble_iac = 1\n"
-        "checksum_timeout = 9"
+        "checksum_timeout = 9\nnoop_after = 2m"
     )
     profile = connector(remote(text), Settings()).profile
     plain = connector(remote(MINIMAL), Settings()).profile
@@ -512,6 +541,7 @@ def test_the_profile_says_what_dialect_the_file_does() -> None:
         "writing_mdtm": True,
         "double_iac": True,
         "checksum_s": 9.0,
+        "noop_after_s": 120.0,
     }
     assert {name: getattr(profile, name) for name in dialect} == dialect
     assert plain == Profile(
@@ -522,6 +552,38 @@ def test_the_profile_says_what_dialect_the_file_does() -> None:
 def test_a_checksum_without_an_end_has_the_default() -> None:
     only = remote(MINIMAL + "checksum_timeout = off")
     assert connector(only, Settings()).profile.checksum_s == 300.0
+
+
+def test_weak_tls_is_named_in_the_log() -> None:
+    with capture_logs() as lines:
+        on_weak_tls = connector(remote(MINIMAL), Settings())._on_weak_tls
+        assert on_weak_tls is not None
+        on_weak_tls("TLSv1 is broken")
+    expected = {"event": "tls_is_weak", "log_level": "warning", "remote": "a", "weakness": "TLSv1 is broken"}
+    assert lines == [expected]
+
+
+@pytest.mark.parametrize("never", ["off", "0"])
+def test_noops_can_be_turned_off(never: str) -> None:
+    assert connector(remote(f"{MINIMAL}noop_after = {never}"), Settings()).profile.noop_after_s == math.inf
+
+
+def test_a_temporary_name_that_tells_no_writers_apart_is_a_warning() -> None:
+    found, problems = load(MINIMAL + "temp_name = {name}.filepart\n")
+    assert problems.mistakes == ()
+    (warning,) = problems.warnings
+    assert warning.startswith("c.ini:5:13: a.temp_name: without {token} two processes")
+    assert found.remotes[0].temp_name == TempName("", "{name}.filepart")
+
+
+def test_a_drop_box_that_renames_may_have_temporary_names() -> None:
+    text = "write_only = 1\nin_place = 0\nverify = none\ntemp_name = {token}.tmp\n"
+    assert remote(MINIMAL + text).temp_name == TempName("", "{token}.tmp")
+
+
+def test_a_name_of_just_the_bytes_that_fit() -> None:
+    text = "보" * ((255 - TOKEN_BYTES) // 3)
+    assert remote(f"{MINIMAL}temp_name = {text}{{token}}\n").temp_name.name.startswith(text)
 
 
 def test_a_local_section_stands_in_the_local_root() -> None:

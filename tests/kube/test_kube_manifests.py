@@ -17,7 +17,7 @@ from tests.support.service_double import ServiceDouble
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "kube" / "base"
 KUSTOMIZATION = BASE / "kustomization.yaml"
-PUBLISH_S = 10
+LEAVE_S = 10 + 10 + 8  # the last answers, two kinds of clients, the API
 """What the last flush, the publishing of outcomes and the commit may take after the drain."""
 
 
@@ -126,9 +126,19 @@ async def test_probes_are_answered_on_both_ports() -> None:
             assert (await app.test_client().get(request["path"])).status_code == 200
 
 
+def test_a_pod_keeps_its_place_in_the_group_by_its_name() -> None:
+    fields = {entry["name"]: entry.get("valueFrom") for entry in container()["env"]}
+    of_the_pod = {"fieldRef": {"fieldPath": "metadata.name"}}
+    variables = [name for name, value in fields.items() if value == of_the_pod]
+    settings = load(None, None, dict.fromkeys(variables, "pooler-0")).settings
+    assert settings.kafka.group_instance_id == "pooler-0"
+    # What keeps a name, and so the place: names of a Deployment's pods are new each time.
+    assert only("StatefulSet", "pooler")["spec"]["podManagementPolicy"] == "Parallel"
+
+
 def test_the_grace_period_is_long_enough(configuration: Configuration) -> None:
     stop = container()["lifecycle"]["preStop"]["sleep"]["seconds"]
-    needed = stop + configuration.settings.transfer.drain_seconds + PUBLISH_S
+    needed = stop + configuration.settings.transfer.drain_seconds + LEAVE_S
     assert needed < pod()["terminationGracePeriodSeconds"]
 
 

@@ -25,6 +25,7 @@ def test_the_table_of_metrics_is_the_registry() -> None:
     metrics.watch(ServiceDouble())
     metrics.job_ended("site-a", Direction.DOWNLOAD, Outcome(Status.SUCCESS, attempts=1))
     metrics.retried("site-a", ErrorCode.IO_ERROR)
+    metrics.root_paused("local", "full")
     found = {
         (
             family.name + ("_total" if family.type == "counter" else ""),

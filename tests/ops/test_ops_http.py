@@ -132,10 +132,27 @@ async def test_remotes_come_without_their_sessions_and_one_with(api: Address) ->
     assert "sessions" not in remotes[0]
     remote = (await ask(api, "GET", "/v1/remotes/site-a", bearer("read"))).json
     sessions = remote.pop("sessions")
+    learnt = remote.pop("learnt")
     assert remote == remotes[0]
+    assert learnt == {"server": "proftpd 1.3.8", "features": ["MLST", "SIZE"], "mlst": True, "hash": None}
     assert sessions[0] == {
         "busy": True, "job": "task-1", "since_s": 0.5, "bytes": 4096, "peer": "192.0.2.1:21",
     }  # fmt: skip
+
+
+async def test_the_folders(api: Address) -> None:
+    folders = (await ask(api, "GET", "/v1/folders", bearer("read"))).json["folders"]
+    assert [folder["name"] for folder in folders] == ["local", "nfs"]
+    assert folders[1] == {
+        "name": "nfs",
+        "paused": True,
+        "reason": "stalled",
+        "error": "nfs:/: no answer for 30 s",
+        "paused_s": 12.5,
+        "uploads_go_on": False,
+        "waiting": 4,
+        "free_bytes": None,
+    }
 
 
 async def test_pause_and_resume(api: Address, service: ServiceDouble) -> None:
@@ -193,7 +210,8 @@ async def test_a_bug_is_a_problem_that_tells_nothing_and_a_log_line_that_tells_a
 @pytest.mark.parametrize(
     ("method", "path", "least"),
     [
-        ("GET", "/v1/status", "read"), ("GET", "/v1/remotes", "read"), ("GET", "/v1/remotes/site-a", "read"),
+        ("GET", "/v1/status", "read"), ("GET", "/v1/folders", "read"),
+        ("GET", "/v1/remotes", "read"), ("GET", "/v1/remotes/site-a", "read"),
         ("POST", "/v1/remotes/site-a/pause", "operate"), ("POST", "/v1/remotes/site-a/resume", "operate"),
         ("POST", "/v1/drain", "admin"),
     ],
@@ -291,7 +309,8 @@ async def test_the_openapi_document_declares_every_route_and_answer(api: Address
     }
     assert set(operations) == {
         ("get", "/livez"), ("get", "/live"), ("get", "/health"), ("get", "/readyz"), ("get", "/ready"),
-        ("get", "/stats"), ("get", "/v1/status"), ("get", "/v1/remotes"), ("get", "/v1/remotes/{name}"),
+        ("get", "/stats"), ("get", "/v1/status"), ("get", "/v1/folders"),
+        ("get", "/v1/remotes"), ("get", "/v1/remotes/{name}"),
         ("post", "/v1/remotes/{name}/pause"), ("post", "/v1/remotes/{name}/resume"), ("post", "/v1/drain"),
     }  # fmt: skip
     assert len({operation["operationId"] for operation in operations.values()}) == len(operations)

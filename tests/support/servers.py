@@ -147,6 +147,7 @@ def running_server(
     idle_s: int | None = None,
     rate_bytes_s: int | None = None,
     writable: bool = True,
+    crowded: bool = False,
     extra: Sequence[str] = (),
 ) -> Iterator[RunningServer]:
     """Run an FTP server until the block ends.
@@ -166,6 +167,7 @@ def running_server(
         idle_s: idle time in seconds after which a session is ended; pure-ftpd rounds up to minutes.
         rate_bytes_s: bytes a second of each transfer.
         writable: whether the account may write into its root.
+        crowded: whether others connect as soon as it listens, so that it is never seen without a session.
         extra: lines for vsftpd's or proftpd's configuration, arguments for pure-ftpd.
 
     Raises:
@@ -213,7 +215,7 @@ def running_server(
             log=plan.log,
             environment=command.environment,
             # Then the session of that look has ended too, and does not count as a client.
-            ready=[lambda: _greets(plan), lambda: not daemon.children()],
+            ready=[lambda: _greets(plan), lambda: crowded or not daemon.children()],
         )
         server = RunningServer(
             kind=kind,

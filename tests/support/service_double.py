@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from pooler.ops.http.service import PartitionStatus, RemoteStatus, ServiceStatus, SessionStatus
+from pooler.ops.http.service import FolderStatus, PartitionStatus, RemoteStatus, ServiceStatus, SessionStatus
 
 
 class ServiceDouble:
@@ -53,6 +53,7 @@ class ServiceDouble:
                 SessionStatus(busy=True, job="task-1", since_s=0.5, bytes=4096, peer="192.0.2.1:21"),
                 SessionStatus(busy=False, job=None, since_s=9.0, bytes=0, peer="192.0.2.1:21"),
             ),
+            learnt={"server": "proftpd 1.3.8", "features": ["MLST", "SIZE"], "mlst": True, "hash": None},
         )
         site_b = replace(
             site_a,
@@ -67,6 +68,7 @@ class ServiceDouble:
             failed=3,
             last_error="no answer",
             sessions=(),
+            learnt={"server": "unknown", "features": None},
         )
         self._remotes = {remote.name: remote for remote in (site_a, site_b)}
 
@@ -81,6 +83,30 @@ class ServiceDouble:
 
     def remotes(self) -> tuple[RemoteStatus, ...]:
         return tuple(self._remotes.values())
+
+    def folders(self) -> tuple[FolderStatus, ...]:
+        return (
+            FolderStatus(
+                "local",
+                paused=False,
+                reason=None,
+                error=None,
+                paused_s=None,
+                uploads_go_on=True,
+                waiting=0,
+                free_bytes=1000,
+            ),
+            FolderStatus(
+                "nfs",
+                paused=True,
+                reason="stalled",
+                error="nfs:/: no answer for 30 s",
+                paused_s=12.5,
+                uploads_go_on=False,
+                waiting=4,
+                free_bytes=None,
+            ),
+        )
 
     def pause(self, name: str) -> None:
         self._remotes[name] = replace(self._remotes[name], paused=True)

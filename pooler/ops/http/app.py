@@ -31,7 +31,7 @@ from pooler.ops.http.auth import Caller, Guard, Scope, Token
 from pooler.ops.http.framework import bare_app
 from pooler.ops.http.probes import probes
 from pooler.ops.http.problems import CONTENT_TYPE, Problem
-from pooler.ops.http.service import RemoteStatus, RemoteSummary, Service, ServiceStatus
+from pooler.ops.http.service import FolderStatus, RemoteStatus, RemoteSummary, Service, ServiceStatus
 
 log = structlog.get_logger()
 
@@ -57,6 +57,17 @@ class Remotes:
     remotes: tuple[RemoteSummary, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The local folders.
+
+    Attributes:
+        folders: in the order of connections.ini.
+    """
+
+    folders: tuple[FolderStatus, ...]
+
+
 def create_app(service: Service, tokens: tuple[Token, ...]) -> QuartTrio:
     """Make the admin API.
 
@@ -77,7 +88,9 @@ def create_app(service: Service, tokens: tuple[Token, ...]) -> QuartTrio:
         openapi_provider_class=_Document,
     )
     app.register_blueprint(probes(service))
-    app.register_blueprint(_version_1(service, Guard(tokens)))
+    guard = Guard(tokens)
+    app.register_blueprint(_version_1(service, guard))
+    app.register_blueprint(_local_folders(service, guard))
     return app
 
 
@@ -133,6 +146,18 @@ def _version_1(service: Service, guard: Guard) -> Blueprint:
         service.drain()
         _audit(caller, "drain")
         return service.status(), HTTPStatus.ACCEPTED
+
+    return routes
+
+
+def _local_folders(service: Service, guard: Guard) -> Blueprint:
+    routes = Blueprint("folders", __name__, url_prefix="/v1")
+
+    @routes.get("/folders")
+    @_answers(guard, Scope.READ, Folders)
+    async def folders(_caller: Caller) -> Folders:
+        """List the local folders."""
+        return Folders(service.folders())
 
     return routes
 

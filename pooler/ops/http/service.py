@@ -4,10 +4,14 @@
 answer shows one moment and not a mixture of two.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from pooler.ops.metrics import BreakerState
+
+Plain = bool | int | str | list[str] | None
+"""What stands for itself in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +70,42 @@ class RemoteSummary:
 
 @dataclass(frozen=True, slots=True)
 class RemoteStatus(RemoteSummary):
-    """One configured remote, with its sessions.
+    """One configured remote, with its sessions and what they have found out.
 
     Attributes:
         sessions: one entry for each that is open.
+        learnt: what the server says of itself, and what of it was found to work; None where nothing was
+            tried. docs/ftp.md has the names.
     """
 
     sessions: tuple[SessionStatus, ...]
+    learnt: Mapping[str, Plain]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderStatus:
+    """One local folder.
+
+    Attributes:
+        name: its section of connections.ini.
+        paused: whether it cannot be used now; its jobs wait, those of others do not.
+        reason: why, in a word: ``full``, ``read_only``, ``no_permission``, ``vanished``, ``stalled`` or
+            ``failing``; None unless paused.
+        error: the same for people; None unless paused.
+        paused_s: since when, in seconds; None unless paused.
+        uploads_go_on: whether files are still read from it; always so unless paused.
+        waiting: jobs that wait for it.
+        free_bytes: its room; None while that is not known.
+    """
+
+    name: str
+    paused: bool
+    reason: str | None
+    error: str | None
+    paused_s: float | None
+    uploads_go_on: bool
+    waiting: int
+    free_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +173,10 @@ class Service(Protocol):
 
     def remotes(self) -> tuple[RemoteStatus, ...]:
         """Tell the state of every configured remote at this moment."""
+        ...
+
+    def folders(self) -> tuple[FolderStatus, ...]:
+        """Tell the state of every local folder at this moment."""
         ...
 
     def pause(self, name: str) -> None:
