@@ -60,9 +60,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """atheris over the parsers, 15 seconds for each; arguments replace the target and the seconds."""
+    """atheris over the parsers, two minutes for all; arguments replace the target and the seconds."""
     session.install("-e", ".[fuzz]")
-    session.run("python", "-m", "tests.fuzz", *(session.posargs or ["all", "--seconds", "15"]))
+    session.run("python", "-m", "tests.fuzz", *(session.posargs or ["all", "--seconds", "120"]))
 
 
 @nox.session
@@ -78,6 +78,14 @@ def servers(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.support.install", "servers")
     session.run("pytest", "-m", "servers", *session.posargs)
+
+
+@nox.session
+def capabilities(session: nox.Session) -> None:
+    """Measure the four servers and write their table into docs/ftp-servers.md; as root."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.support.install", "servers")
+    session.run("python", "-m", "tests.support.capabilities", "--write", *session.posargs)
 
 
 @nox.session(tags=["real"])

@@ -104,22 +104,31 @@ async def conduct(
     async with trio.open_nursery() as publishing:
         publishing.start_soon(sink, answers)
         with to_sink:
-            async with trio.open_nursery() as keeping:
-                for keeper in crew.keepers.values():
-                    await keeping.start(keeper.run)
-                async with trio.open_nursery() as finishing:
-                    for name, finisher in crew.finishers.items():
-                        finishing.start_soon(finisher.run, crew.landed[name])
-                    with ExitStack() as landing:
-                        for way in crew.landing.values():
-                            landing.enter_context(way)
-                        await _drive(crew, source, to_sink.clone(), drain=drain, drain_s=drain_s)
-                        if drain.is_set():
-                            publishing.cancel_scope.deadline = trio.current_time() + _LAST_ANSWERS_S
-                for keeper in crew.keepers.values():
-                    keeper.close()
+            try:
+                async with trio.open_nursery() as keeping:
+                    for keeper in crew.keepers.values():
+                        await keeping.start(keeper.run)
+                    async with trio.open_nursery() as finishing:
+                        for name, finisher in crew.finishers.items():
+                            finishing.start_soon(finisher.run, crew.landed[name])
+                        with ExitStack() as landing:
+                            for way in crew.landing.values():
+                                landing.enter_context(way)
+                            await _drive(crew, source, to_sink.clone(), drain=drain, drain_s=drain_s)
+                            if drain.is_set():
+                                publishing.cancel_scope.deadline = trio.current_time() + _LAST_ANSWERS_S
+                    for keeper in crew.keepers.values():
+                        keeper.close()
+            finally:
+                await _leave(crew)
     if publishing.cancel_scope.cancelled_caught:
         log.warning("drain_cut_short", unanswered=len(crew.endings.in_flow))
+
+
+async def _leave(crew: Crew) -> None:
+    async with trio.open_nursery() as leaving:
+        for keeper in crew.keepers.values():
+            leaving.start_soon(keeper.leave)
 
 
 async def _drive(

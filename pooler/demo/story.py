@@ -37,6 +37,7 @@ from pooler.demo.servers import HOST, FtpServer, serving, tail
 from pooler.demo.setup import CA, CONFIG, CONNECTIONS, configure, issue_certificate
 from pooler.model.outcome import Status
 from pooler.ops import logs
+from pooler.storage.control import FOLDER
 
 _SEED = 959
 _AWAY_S = 3.0
@@ -306,7 +307,10 @@ class _Story:
         """Find what is neither an original nor a copy, such as a part of a file."""
         known = {path for job in self._stage.jobs for path in (job.source, job.destination)}
         found = (path for root in self._stage.roots for path in root.rglob("*"))
-        return sorted(path for path in found if path not in known and not path.is_dir())
+        # While the service runs it has a lease on each folder, in a folder of its own.
+        return sorted(
+            path for path in found if path not in known and not path.is_dir() and path.parent.name != FOLDER
+        )
 
     def _tell_end(self, wrong: Sequence[str]) -> None:
         if self._answers.repeated:

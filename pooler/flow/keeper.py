@@ -174,8 +174,7 @@ class RootKeeper:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the root until ``close``; started once it is known how the root is.
 
-        Cancellation: what was to be closed or removed is, and the lease let go of, as far as that can be had
-        within a few seconds.
+        Cancellation: the lease is still held; see ``leave``.
         """
         self.root.later = self._later
         try:
@@ -194,8 +193,16 @@ class RootKeeper:
             self._lane.forget()
             for doubt in self._take_doubts():
                 doubt.work.memory.release()
-            with trio.move_on_after(_GOODBYE_S, shield=True):
-                await self.root.attend(self._leave)
+
+    async def leave(self) -> None:
+        """Let go of the lease, once nobody writes in the root any more; what is to be closed or removed is.
+
+        All of it as far as it can be had within a few seconds. A cancellation ends workers and keepers
+        together, and what the workers tidy up on servers is then still to be struck off: so this is called
+        behind both.
+        """
+        with trio.move_on_after(_GOODBYE_S, shield=True):
+            await self.root.attend(self._leave)
 
     async def _look_again_and_again(self) -> None:
         while True:

@@ -233,7 +233,7 @@ class Quirk:
     Attributes:
         families: who does it.
         trait: what.
-        source: the point of docs/ftp-servers.md, or the thread, that says so.
+        source: the point of docs/ftp.md, or the thread, that says so.
         through: the last version that does; empty for all, and a server that tells no version counts as old.
     """
 
@@ -273,4 +273,4 @@ QUIRKS: tuple[Quirk, ...] = (
     _quirk(Trait.HANDSHAKE_BEHIND_COMMAND, "point 15, jlaffaye/ftp#282", Family.PURE_FTPD, Family.PROFTPD),
     _quirk(Trait.WANTS_RESUMPTION, "point 16, proftpd#1931", Family.PROFTPD, Family.VSFTPD, Family.FILEZILLA),
 )
-"""What each family is known to do. docs/ftp-servers.md has the same table, and the points."""
+"""What each family is known to do. docs/ftp-servers.md has the same table, and what is done about it."""

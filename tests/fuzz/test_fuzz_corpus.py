@@ -18,3 +18,10 @@ def test_an_input_breaks_nothing(target: str, path: Path) -> None:
 def test_each_target_has_a_corpus() -> None:
     assert {folder.name for folder in (HERE / "corpus").iterdir()} == set(TARGETS)
     assert all(map(corpus, TARGETS))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_corpus_is_small_and_has_nothing_twice(target: str) -> None:
+    contents = [path.read_bytes() for path in corpus(target)]
+    assert len(set(contents)) == len(contents)
+    assert max(map(len, contents)) <= 2048
