@@ -51,6 +51,7 @@ from pooler.version import version
 log = structlog.get_logger(__name__)
 
 _GOODBYE_S = 8.0  # longer than serve_http takes
+_LEAVE_S = 2.0  # a mount that stalls must not hold the end: what is left then lapses, and others tidy up
 _LAST_ANSWERS_S = 10.0  # to land and to publish what had ended; brokers that are away must not hold a drain
 ANSWERS_ROOM = 1_000
 """What may end while one publication is on its way."""
@@ -120,7 +121,8 @@ async def conduct(
                     for keeper in crew.keepers.values():
                         keeper.close()
             finally:
-                await _leave(crew)
+                with trio.move_on_after(_LEAVE_S, shield=True):
+                    await _leave(crew)
     if publishing.cancel_scope.cancelled_caught:
         log.warning("drain_cut_short", unanswered=len(crew.endings.in_flow))
 

@@ -28,7 +28,6 @@ from pooler.storage.threads import Stalled
 log = structlog.get_logger(__name__)
 
 _SWEEP_S = 15.0
-_GOODBYE_S = 2.0
 
 Reason = Literal["full", "read_only", "no_permission", "vanished", "stalled", "failing"]
 
@@ -197,12 +196,12 @@ class RootKeeper:
     async def leave(self) -> None:
         """Let go of the lease, once nobody writes in the root any more; what is to be closed or removed is.
 
-        All of it as far as it can be had within a few seconds. A cancellation ends workers and keepers
-        together, and what the workers tidy up on servers is then still to be struck off: so this is called
-        behind both.
+        A cancellation ends workers and keepers together, and what the workers tidy up on servers is still to be
+        struck off then: so this is called behind both.
+
+        Cancellation: the lease lapses by itself.
         """
-        with trio.move_on_after(_GOODBYE_S, shield=True):
-            await self.root.attend(self._leave)
+        await self.root.attend(self._leave)
 
     async def _look_again_and_again(self) -> None:
         while True:
