@@ -196,8 +196,8 @@ class RootKeeper:
     async def leave(self) -> None:
         """Let go of the lease, once nobody writes in the root any more; what is to be closed or removed is.
 
-        A cancellation ends workers and keepers together, and what the workers tidy up on servers is still to be
-        struck off then: so this is called behind both.
+        A cancellation ends workers and keepers together, and what the workers tidy up on servers is still to
+        be struck off then: so this is called behind both.
 
         Cancellation: the lease lapses by itself.
         """
