@@ -1,5 +1,7 @@
 """Where to connect, read from what servers really say."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,3 +64,12 @@ def test_no_text_breaks_them(text: str) -> None:
         except PeerProtocolError:
             continue
         assert 1 <= address.port <= 65535
+
+
+@pytest.mark.parametrize("text", ["(" + "|" * 60_000, "1," * 30_000, "1 ," * 20_000, "(" * 60_000])
+def test_no_text_takes_long(text: str) -> None:
+    began = time.process_time()
+    for parse in (parse_pasv, parse_epsv):
+        with pytest.raises(PeerProtocolError):
+            parse(text)
+    assert time.process_time() - began < 0.5

@@ -1,5 +1,7 @@
 """What refusals mean, by what real servers say."""
 
+import time
+
 import pytest
 
 from pooler.errors import (
@@ -185,3 +187,14 @@ def test_vague_refusals(line: str, vague: bool) -> None:  # noqa: FBT001 - a col
     error = make(line, "RETR /a")
     assert isinstance(error, ReplyError)
     assert is_vague(error) is vague
+
+
+@pytest.mark.parametrize("command", ["", "PASS x", "STOR /a", "RETR /a"])
+@pytest.mark.parametrize("words", ["must ", "too many ", "ssl ", "insufficient ", "maximum a", "login("])
+def test_no_text_takes_long(words: str, command: str) -> None:
+    began = time.process_time()
+    for code in (421, 530, 550):
+        error = make(f"{code} {words * 8000}", command)
+        if isinstance(error, ReplyError):
+            is_vague(error)
+    assert time.process_time() - began < 0.5
