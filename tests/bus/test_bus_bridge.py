@@ -16,6 +16,7 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     KafkaError,
     MessageSizeTooLargeError,
+    OffsetOutOfRangeError,
 )
 from aiokafka.structs import OffsetAndMetadata
 from trio.testing import wait_all_tasks_blocked
@@ -73,6 +74,7 @@ class FakeConsumer:
     error: KafkaError | None = None
     gate: asyncio.Event | None = None
     expelled: KafkaError | None = None
+    gone: set[TopicPartition] = field(default_factory=set)
     listener: Any = None
     commits: list[dict[TopicPartition, OffsetAndMetadata]] = field(default_factory=list)
 
@@ -116,6 +118,8 @@ class FakeConsumer:
     async def getmany(self, **_options: int) -> dict[TopicPartition, list[Message]]:
         await asyncio.sleep(0.001)
         open_ones = self.mine - self.held
+        if self.gone & open_ones:
+            raise OffsetOutOfRangeError(dict.fromkeys(self.gone & open_ones, 5))
         return self.fetched.pop(0) if self.fetched and open_ones else {}
 
     def check(self) -> None:
@@ -299,6 +303,23 @@ async def test_offsets_that_cannot_be_fetched_end_it_loudly(pumps: Pumps) -> Non
             await on_asyncio(pumps.consumer.rebalance, HERE)
             await trio.sleep_forever()
     assert caught.group_contains(BusError, match="committed offsets")
+
+
+async def test_an_offset_that_vanishes_stops_its_partition_and_no_other(pumps: Pumps) -> None:
+    pumps.consumer.gone = {HERE}
+    pumps.consumer.fetched = [{THERE: [Message(1, 0)]}]
+    async with pumps.running(HERE, THERE):
+        (found,) = await pumps.reader.records.receive()
+        assert found.origin.partition == 1
+        assert pumps.consumer.held == {HERE}
+        assert set(pumps.reader.stopped) == {tuple(HERE)}
+        assert "5" in pumps.reader.stopped[tuple(HERE)]
+        # A new assignment looks at it anew.
+        pumps.consumer.gone = set()
+        await pumps.rebalance(HERE, THERE)
+        pumps.consumer.fetched = [{HERE: [Message(0, 0)]}]
+        (found,) = await pumps.reader.records.receive()
+        assert found.origin.partition == 0
 
 
 async def test_a_group_that_does_not_take_us_ends_it_though_nothing_is_polled(pumps: Pumps) -> None:
