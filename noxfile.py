@@ -72,6 +72,13 @@ def long(session: nox.Session) -> None:
     session.run("pytest", "-m", "long", *session.posargs)
 
 
+@nox.session
+def mounts(session: nox.Session) -> None:
+    """Tests on a file system that is really full, read-only or gone; as root, where mounting is allowed."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-m", "mounts", *session.posargs)
+
+
 @nox.session(tags=["real"])
 def servers(session: nox.Session) -> None:
     """Tests against vsftpd, proftpd, pure-ftpd and pyftpdlib; as root."""

@@ -58,7 +58,7 @@ _DENIED = (
 
 _ABOUT_THE_FILE = frozenset({550, 553})
 # A reply may have 64 KiB. Nobody hides a reason behind so much, and the patterns take its square in time.
-_SEARCHED = 2000
+_SEARCHED = 1000
 
 Make = Callable[[Reply, str, str], RemoteError]
 """From the reply, its text and the command for people."""

@@ -66,10 +66,10 @@ def test_no_text_breaks_them(text: str) -> None:
         assert 1 <= address.port <= 65535
 
 
-@pytest.mark.parametrize("text", ["(" + "|" * 60_000, "1," * 30_000, "1 ," * 20_000, "(" * 60_000])
+@pytest.mark.parametrize("text", ["(" + "|" * 60_000, "1 , x" * 12_000, "1" + " " * 60_000, "(" * 60_000])
 def test_no_text_takes_long(text: str) -> None:
     began = time.process_time()
     for parse in (parse_pasv, parse_epsv):
         with pytest.raises(PeerProtocolError):
             parse(text)
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 2

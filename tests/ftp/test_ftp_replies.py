@@ -197,4 +197,4 @@ def test_no_text_takes_long(words: str, command: str) -> None:
         error = make(f"{code} {words * 8000}", command)
         if isinstance(error, ReplyError):
             is_vague(error)
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 2

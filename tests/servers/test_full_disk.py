@@ -21,7 +21,7 @@ from pooler.storage.root import LocalRoot
 from pooler.storage.tenancy import Tenancy
 from pooler.transfer.names import incarnation
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.mounts
 
 _MIB = 1024 * 1024
 
@@ -91,6 +91,7 @@ async def test_a_disk_that_fills_up_and_is_emptied(mount: Path) -> None:
         await _until_it_is(keeper, None)
         assert await root.complete(land, [await root.run(_part, root, "small")], "batch") == [None]
         keeper.close()
+    await keeper.leave()
     assert [found.name for found in mount.iterdir()] == ["small"]
 
 
@@ -109,6 +110,7 @@ async def test_a_disk_with_no_room_at_all(mount: Path) -> None:
             while root.lease.renewed_ns == before:  # noqa: ASYNC110 - a real disk
                 await trio.sleep(0.05)
         keeper.close()
+    await keeper.leave()
 
 
 async def test_a_disk_that_turns_read_only_and_back(mount: Path) -> None:
@@ -125,6 +127,7 @@ async def test_a_disk_that_turns_read_only_and_back(mount: Path) -> None:
         _run("mount", "-o", "remount,rw", str(mount))
         await _until_it_is(keeper, None)
         keeper.close()
+    await keeper.leave()
 
 
 async def test_a_mount_that_goes_away(mount: Path) -> None:
@@ -140,3 +143,4 @@ async def test_a_mount_that_goes_away(mount: Path) -> None:
         assert list(mount.iterdir()) == []
         _run("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(mount))
         keeper.close()
+    await keeper.leave()
