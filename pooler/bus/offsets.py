@@ -137,6 +137,10 @@ class Offsets:
             if self._on_record.get(partition) != commitment
         }
 
+    def on_record(self, partition: Partition) -> Commitment | None:
+        """Tell what was committed for a partition when it was last asked about, or by us since."""
+        return self._on_record.get(partition)
+
     def recorded(self, commitments: Mapping[Partition, Commitment]) -> None:
         """Note what is on record now."""
         self._on_record.update(commitments)

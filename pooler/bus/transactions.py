@@ -29,7 +29,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pooler.bus import clients
 from pooler.bus.delivery import is_too_large, send_all, shrunk
-from pooler.bus.ledger import Ledger, Partition
+from pooler.bus.ledger import Ledger, Partition, decode_gaps
 from pooler.bus.offsets import Offsets, Start
 from pooler.bus.ownership import Ownership
 from pooler.bus.publication import Outgoing, Publication, topics
@@ -183,9 +183,12 @@ class ExactlyOnce:
         if times > 1:
             await asyncio.sleep(pause_s)
         await self._start(partition, asyncio.Semaphore())
-        start = (await self._offsets.fetch([partition]))[partition]
-        if partition in self._ledger:  # else a rebalance has given it away meanwhile
-            self._ledger.open(partition, start.offset, start.settled)
+        await self._offsets.fetch([partition])
+        # What is on record, and not where reading would begin: what is in hand is answered though the topic
+        # may have lost it. A partition without books was given away by a rebalance meanwhile.
+        recorded = self._offsets.on_record(partition)
+        if recorded is not None and partition in self._ledger:
+            self._ledger.open(partition, recorded.offset, decode_gaps(*recorded))
 
 
 def _is_refused(outgoing: Outgoing, answer: object) -> bool:

@@ -49,6 +49,7 @@ class Book:
     faults: dict[str, list[BaseException]] = field(default_factory=dict)
     refused: dict[bytes, list[Exception]] = field(default_factory=dict)
     open: int = 0
+    first: int = 0
 
     def step(self, name: str) -> None:
         if self.faults.get(name):
@@ -79,7 +80,7 @@ class Book:
 
     async def beginning_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
         await asyncio.sleep(0)
-        return dict.fromkeys(places, 0)
+        return dict.fromkeys(places, self.first)
 
     async def end_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
         await asyncio.sleep(0)
@@ -259,6 +260,17 @@ async def test_a_commit_whose_answer_was_lost_is_not_made_twice(book: Book) -> N
     assert pod.publication(ZERO, 0, 2).records == []
     assert await pod.write(pod.publication(ZERO, 0, 1, 2))
     assert sorted(book.answers) == [b"0-0", b"0-1", b"0-2"]
+
+
+async def test_what_is_in_hand_is_answered_though_the_topic_has_lost_it(book: Book) -> None:
+    pod = Pod(book)
+    await pod.take(ZERO)
+    assert await pod.write(pod.publication(ZERO, 0))
+    book.first = 3
+    book.faults["commit"] = [KafkaError("no")]
+    assert not await pod.write(pod.publication(ZERO, 1))
+    assert await pod.write(pod.publication(ZERO, 1, 2))
+    assert book.answers == [b"0-0", b"0-1", b"0-2"]
 
 
 async def test_a_refused_record_keeps_the_others_from_being_committed(book: Book) -> None:
