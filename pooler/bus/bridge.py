@@ -135,11 +135,6 @@ class KafkaBridge:
         """Have a function called when partitions may be somebody else's now; ``ledger.wants`` tells."""
         self._ownership.lost = lost
 
-    @property
-    def stopped(self) -> dict[Partition, str]:
-        """The partitions that are ours and are not read, and why."""
-        return dict(self._reader.stopped)
-
     def positions(self) -> list[PartitionPosition]:
         """Tell where reading stands in each partition that is ours."""
         found = []

@@ -77,9 +77,14 @@ class ExactlyOnce:
         async with self._opening:
             retired = [self._producers.pop(lost) for lost in set(self._producers).difference(partitions)]
             gate = asyncio.Semaphore(_AT_ONCE)
+
+            async def start(partition: Partition) -> None:
+                async with gate:
+                    await self._start(partition)
+
             async with asyncio.TaskGroup() as starting:
                 for partition in partitions:
-                    starting.create_task(self._start(partition, gate))
+                    starting.create_task(start(partition))
             await self._stop_all(retired)
             return await self._offsets.fetch(partitions)
 
@@ -96,19 +101,18 @@ class ExactlyOnce:
         self._producers.clear()
         await self._stop_all(retired)
 
-    async def _start(self, partition: Partition, gate: asyncio.Semaphore) -> None:
+    async def _start(self, partition: Partition) -> None:
         """Take over a partition's transactional id."""
         retired = self._producers.pop(partition, None)
-        async with gate:
-            producer = clients.make_producer(self._settings, transactional_id=self._name(partition))
-            try:
-                await clients.start(producer, self._settings)
-            except BaseException:
-                await clients.stop(producer)
-                raise
-            self._producers[partition] = producer
-            if retired is not None:
-                await clients.stop(retired)
+        producer = clients.make_producer(self._settings, transactional_id=self._name(partition))
+        try:
+            await clients.start(producer, self._settings)
+        except BaseException:
+            await clients.stop(producer)
+            raise
+        self._producers[partition] = producer
+        if retired is not None:
+            await clients.stop(retired)
 
     def _name(self, partition: Partition) -> str:
         topic, number = partition
@@ -182,7 +186,7 @@ class ExactlyOnce:
         )
         if times > 1:
             await asyncio.sleep(pause_s)
-        await self._start(partition, asyncio.Semaphore())
+        await self._start(partition)
         await self._offsets.fetch([partition])
         # What is on record, and not where reading would begin: what is in hand is answered though the topic
         # may have lost it. A partition without books was given away by a rebalance meanwhile.
