@@ -19,7 +19,7 @@ from typing import Literal, Self
 
 import trio
 
-from pooler.errors import DataConnectionError
+from pooler.errors import DataConnectionError, SessionLost
 from pooler.ftp.data import DataConnection
 from pooler.ftp.learnt import Learnt
 from pooler.ftp.profile import Profile
@@ -77,8 +77,12 @@ class Listener:
 
         Raises:
             DataConnectionError: there is no port to listen on. The session survives: no command is running.
+            SessionLost: the control connection is gone.
         """
-        address = control.local_address
+        try:
+            address, server = control.local_address, control.address[0]
+        except OSError as error:
+            raise SessionLost(f"active mode: {error}") from error
         busy: OSError | None = None
         for port in _turns(profile.active_ports, learnt):
             sock = socket.socket(control.family, socket.SOCK_STREAM)
@@ -92,7 +96,7 @@ class Listener:
                 sock.close()
                 busy = error
             else:
-                return cls(sock, control.address[0], profile)
+                return cls(sock, server, profile)
         ports = (
             "any port" if profile.active_ports is None else "a port of {}-{}".format(*profile.active_ports)
         )

@@ -114,7 +114,7 @@ class Attributes:
         if not self._known(Ability.MLST, reply):
             return None
         try:
-            entry = parse_mlst(self._commands.check(command, reply).lines)
+            entry = parse_mlst(self._commands.check(command, reply).lines, self._profile.mdtm_timezone)
         except PeerProtocolError:
             self._learnt.found(Ability.MLST, works=False)
             return None
@@ -143,7 +143,8 @@ class Attributes:
         if reply.refused and is_there:
             return None, 0.0
         try:
-            moment, precision = parse_mdtm(self._commands.check(command, reply).text())
+            text = self._commands.check(command, reply).text()
+            moment, precision = parse_mdtm(text, self._profile.mdtm_timezone)
         except PeerProtocolError:
             return None, 0.0
         return moment, precision.total_seconds()
@@ -173,11 +174,11 @@ class Attributes:
         """
         for how in self._ways():
             path = await self._commands.place(where, checked_for="MDTM")
-            command = set_time(how, path, moment)
+            command = set_time(how, path, moment, self._profile.mdtm_timezone)
             reply = await self._commands.exchange(command)
             if not reply.refused and reply.code != _SUPERFLUOUS:
                 if how is TimeSetting.MFMT:
-                    was_set = _says_so(reply.text(self._profile.charset), moment)
+                    was_set = self._says_so(reply, moment)
                     self._learnt.found(Ability.MFMT, works=was_set)
                     if not was_set:
                         self._learnt.time_settings_refused.add(how)
@@ -196,6 +197,14 @@ class Attributes:
                 self._learnt.found(Ability.MFMT, works=False)
         return False
 
+    def _says_so(self, reply: Reply, moment: datetime) -> bool:
+        """Whether a reply to MFMT tells the time that was to be set, or none that can be read."""
+        try:
+            told = parse_mfmt(reply.text(self._profile.charset), self._profile.mdtm_timezone)
+        except PeerProtocolError:
+            return True
+        return told is None or abs(told - moment) <= _COARSEST
+
     def _ways(self) -> Iterator[TimeSetting]:
         """Give the ways to set a time that are worth a try: the one that has worked, or all."""
         if self._learnt.time_setting is not None:
@@ -211,15 +220,6 @@ class Attributes:
             )
             if may and how not in self._learnt.time_settings_refused:
                 yield how
-
-
-def _says_so(text: str, moment: datetime) -> bool:
-    """Whether a reply to MFMT tells the time that was to be set, or none that can be read."""
-    try:
-        told = parse_mfmt(text)
-    except PeerProtocolError:
-        return True
-    return told is None or abs(told - moment) <= _COARSEST
 
 
 def require_zone(moment: datetime) -> None:

@@ -198,7 +198,8 @@ class Browsing:
             else:
                 command = Command("MLSD", where)
             transfer = await self._transfers.begin(command)
-            listing = await self._prime(Listing(self._commands, transfer, FactsParser(), self._zone))
+            parser = FactsParser(self._profile.mdtm_timezone)
+            listing = await self._prime(Listing(self._commands, transfer, parser, self._zone))
         except PeerProtocolError:
             self._learnt.found(Ability.MLSD, works=False)  # rclone#8368
             if not self._commands.control.usable:

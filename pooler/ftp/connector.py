@@ -11,7 +11,7 @@ import trio
 from pooler.errors import (
     ConnectError,
     LocalProtocolError,
-    LoginRefused,
+    NoPassword,
     PeerProtocolError,
     RemoteError,
     ReplyError,
@@ -72,20 +72,26 @@ class FtpConnector:
             ConnectError: nobody answers, or what answers gives up before the login is done.
             TlsError: TLS failed, or the server does not do it.
             TooManySessions: the server takes no more of us now.
-            LoginRefused: the account or password is wrong, or the password could not be had.
+            LoginRefused: the account or password is wrong.
+            NoPassword: the password could not be had; the server was not asked.
 
             What fails after the greeting has the dialogue, passwords masked, as a note.
 
         Cancellation: nothing is left open.
         """
+        # Before all else: a login without one would be a failed login to the server.
+        password = await self._read_password()
         control = await ControlConnection.open(self._profile, self._make_context())
         try:
-            await self._log_in(control)
+            await self._log_in(control, password)
+        except (SessionLost, PeerProtocolError) as error:
+            control.kill()
+            failure = ConnectError(f"while logging in: {error}")
+            failure.add_note("\n".join(control.transcript))
+            raise failure from error
         except RemoteError as error:
             control.kill()
             error.add_note("\n".join(control.transcript))
-            if isinstance(error, SessionLost | PeerProtocolError):
-                raise ConnectError(f"while logging in: {error}") from error
             raise
         except BaseException:
             control.kill()
@@ -101,7 +107,7 @@ class FtpConnector:
                 raise TlsError(f"certificates of {self._profile.host}, or its ciphers: {error}") from error
         return self._context
 
-    async def _log_in(self, control: ControlConnection) -> None:
+    async def _log_in(self, control: ControlConnection, password: str) -> None:
         profile = self._profile
         greeting = control.last_reply.text(profile.charset) if control.last_reply else ""
         if profile.virtual_host is not None:
@@ -112,7 +118,7 @@ class FtpConnector:
             await self._require(control, Command("AUTH", b"TLS"))
             await control.start_tls()
         self._look_at_tls(control)
-        await self._give_account(control)
+        await self._give_account(control, password)
         if profile.tls != "none":
             await self._require(control, Command("PBSZ", b"0"))
             await self._require(control, Command("PROT", b"P"))
@@ -173,11 +179,11 @@ class FtpConnector:
             # To go on would be to show the account and password to another host.
             raise ConnectError(str(error)) from error
 
-    async def _give_account(self, control: ControlConnection) -> None:
+    async def _give_account(self, control: ControlConnection, password: str) -> None:
         command = Command("USER", self._profile.encode(self._profile.user))
         reply = await self._require(control, command)
         if reply.code == _NEED_PASSWORD:
-            command = Command("PASS", self._profile.encode(await self._read_password()))
+            command = Command("PASS", self._profile.encode(password))
             reply = await self._require(control, command)
         if reply.code == _NEED_ACCOUNT and self._profile.account is not None:
             command = Command("ACCT", self._profile.encode(self._profile.account))
@@ -202,4 +208,4 @@ class FtpConnector:
         try:
             return await trio.to_thread.run_sync(self._profile.password, limiter=self._readers)
         except OSError as error:
-            raise LoginRefused(f"no password for {self._profile.user}: {error}") from error
+            raise NoPassword(f"no password for {self._profile.user}: {error}") from error

@@ -188,6 +188,8 @@ class ControlConnection:
             count = self._connection.receive_now(self._buffer)
             if count:
                 self._take(count)
+                # That it still runs need not be kept, and may be said without end.
+                self._events = deque(event for event in self._events if isinstance(event, Final))
         if self._dialogue.state is State.TRANSFERRING and self._owed_beside < _MAX_BESIDE:
             self._owed_beside += 1
             await self.send(command)

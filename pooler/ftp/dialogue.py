@@ -103,6 +103,7 @@ class Dialogue:
         """
         data = command.encode(double_iac=self._double_iac)
         self._owed.append(_Owed(command, self._row_for(command)))
+        self._parser.hide(command.secret)
         return data
 
     def _row_for(self, command: Command) -> Row:

@@ -8,7 +8,7 @@ Neighbours: `entries` has what a line becomes, `listing` reads LIST where a serv
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from types import MappingProxyType
 
 from pooler.errors import PeerProtocolError
@@ -34,8 +34,8 @@ _MAX_SIZE_DIGITS = 20
 _SHOWN = 80
 
 
-def parse_facts(line: bytes) -> Entry:
-    """Read one line of an MLSD, or of an MLST without the space in front.
+def parse_facts(line: bytes, zone: tzinfo = UTC) -> Entry:
+    """Read one line of an MLSD, or of an MLST without the space in front, with times in a zone.
 
     A fact that makes no sense counts as not told, except for its place in ``facts``.
 
@@ -49,7 +49,7 @@ def parse_facts(line: bytes) -> Entry:
     link = next(
         (match for name, value in found if _is_type(name) and (match := _LINK_TYPE.fullmatch(value))), None
     )
-    modified, precision = _time(facts.get("modify", ""))
+    modified, precision = _time(facts.get("modify", ""), zone)
     return Entry(
         name=line[end + 1 :],
         kind=EntryKind.LINK if link else _KINDS.get(facts.get("type", "").lower(), EntryKind.OTHER),
@@ -94,15 +94,15 @@ def _size(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_SIZE_DIGITS else None
 
 
-def _time(text: str) -> tuple[datetime, timedelta] | tuple[None, None]:
+def _time(text: str, zone: tzinfo) -> tuple[datetime, timedelta] | tuple[None, None]:
     try:
-        return parse_time_val(text)
+        return parse_time_val(text, zone)
     except PeerProtocolError:
         return None, None
 
 
-def parse_mlst(lines: Sequence[bytes]) -> Entry:
-    """Read the lines of a 250 to MLST, as `wire.Reply` has them.
+def parse_mlst(lines: Sequence[bytes], zone: tzinfo = UTC) -> Entry:
+    """Read the lines of a 250 to MLST, as `wire.Reply` has them, with times in a zone.
 
     To the letter the facts stand in the one line between the first and the last, behind one space; some
     servers put the code in front of that line too, and leave out the space.
@@ -113,16 +113,21 @@ def parse_mlst(lines: Sequence[bytes]) -> Entry:
     for line in lines[1:-1] if len(lines) > 2 else lines:  # noqa: PLR2004 - the first line and the last
         bare = line.lstrip(b" ")
         if _FACT.match(bare):
-            return parse_facts(bare)
+            return parse_facts(bare, zone)
     shown = b" ".join(lines)[:_SHOWN]
     raise PeerProtocolError(f"no facts in the reply to MLST: {shown!r}")
 
 
 class FactsParser:
-    """Makes entries of the bytes of an MLSD, in whatever pieces they come. Holds one line."""
+    """Makes entries of the bytes of an MLSD, in whatever pieces they come. Holds one line.
 
-    def __init__(self) -> None:
+    Args:
+        zone: of the times in them.
+    """
+
+    def __init__(self, zone: tzinfo = UTC) -> None:
         self._lines = LineSplitter()
+        self._zone = zone
 
     def __repr__(self) -> str:
         return f"<FactsParser {self._lines!r}>"
@@ -144,9 +149,8 @@ class FactsParser:
         """
         return self._entries(self._lines.finish())
 
-    @staticmethod
-    def _entries(lines: list[bytes]) -> list[Entry]:
-        entries = [parse_facts(line) for line in lines if line]
+    def _entries(self, lines: list[bytes]) -> list[Entry]:
+        entries = [parse_facts(line, self._zone) for line in lines if line]
         return [
             entry
             for entry in entries

@@ -7,12 +7,15 @@ Neighbour: `session`.
 
 from collections.abc import Awaitable, Callable
 
+from pooler.errors import RemoteError
 from pooler.ftp.replies import classify
 from pooler.ftp.wire import Command, Reply
 
 _MAX_KNOWN = 4096
 _MAYBE_EXISTS = frozenset({521, 550, 553})
-_ATTEMPTS = 2
+
+Say = Callable[[str, str], Awaitable[tuple[Command, Reply]]]
+"""Sends MKD or CWD about a folder, and gives what was sent and its final reply."""
 
 
 def parent_of(path: str) -> str:
@@ -46,18 +49,13 @@ class KnownFolders:
             folder = parent_of(folder)
 
 
-async def make_folder(
-    folder: str,
-    known: KnownFolders,
-    say: Callable[[str, str], Awaitable[tuple[Command, Reply]]],
-    charset: str,
-) -> bool:
+async def make_folder(folder: str, known: KnownFolders, say: Say, charset: str) -> bool:
     """Make a folder, and those above it where they are missing.
 
     Args:
         folder: absolute.
         known: is believed, and added to.
-        say: sends MKD or CWD about a folder and gives what was sent and its final reply.
+        say: speaks to the server.
         charset: of names in replies.
 
     Returns:
@@ -67,22 +65,36 @@ async def make_folder(
         ReplyError: the server refuses.
         SessionLost: the control connection failed.
     """
-    if folder in known:
-        return False
-    for attempt in range(1, _ATTEMPTS + 1):
-        mkd, made = await say("MKD", folder)
-        if not made.refused:
+    missing: list[str] = []
+    made = False
+    here = folder
+    while here not in known:  # up, as far as there is nothing; a path has more parts than Python has frames
+        made, refusal = await _try_to_make(here, say, charset)
+        if refusal is None:
+            known.add(here)
             break
-        if made.code not in _MAYBE_EXISTS:
-            raise classify(made, mkd, charset=charset)
-        cwd, there = await say("CWD", folder)
-        if not there.refused:
-            break
-        if there.code not in _MAYBE_EXISTS:
-            raise classify(there, cwd, charset=charset)
-        parent = parent_of(folder)
-        if attempt == _ATTEMPTS or parent == "/":
-            raise classify(made, mkd, charset=charset)
-        await make_folder(parent, known, say, charset)
-    known.add(folder)
-    return not made.refused
+        missing.append(here)
+        here = parent_of(here)
+        if here == "/":
+            raise refusal
+    for here in reversed(missing):
+        made, refusal = await _try_to_make(here, say, charset)
+        if refusal is not None:
+            raise refusal
+        known.add(here)
+    return made
+
+
+async def _try_to_make(folder: str, say: Say, charset: str) -> tuple[bool, RemoteError | None]:
+    """Make one folder; tell whether it was made, and why there is none: it may be for want of those above."""
+    mkd, made = await say("MKD", folder)
+    if not made.refused:
+        return True, None
+    if made.code not in _MAYBE_EXISTS:
+        raise classify(made, mkd, charset=charset)
+    cwd, there = await say("CWD", folder)
+    if not there.refused:
+        return False, None
+    if there.code not in _MAYBE_EXISTS:
+        raise classify(there, cwd, charset=charset)
+    return False, classify(made, mkd, charset=charset)

@@ -4,7 +4,7 @@ import ssl
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from typing import Literal
 
 from pooler.errors import LocalProtocolError
@@ -91,6 +91,7 @@ class Profile:
         force_list_hidden: list with ``LIST -a``, never by MLSD, for servers that hide names with a dot in
             front.
         timezone: of the times in LIST; None where nobody knows.
+        mdtm_timezone: of the times in MDTM, MLST and MLSD, for servers that do not keep to UTC.
         writing_mdtm: set times by MDTM where there is no MFMT, though nothing says that the server can.
         double_iac: send the byte 0xFF twice (RFC 959 after Telnet); few servers expect it.
         connect_s: limit for a connection to stand, proxy and TLS included, in seconds; for the control
@@ -139,6 +140,7 @@ class Profile:
     disable_mlsd: bool = False
     force_list_hidden: bool = False
     timezone: tzinfo | None = None
+    mdtm_timezone: tzinfo = UTC
     writing_mdtm: bool = False
     double_iac: bool = False
     connect_s: float = 30.0

@@ -57,7 +57,8 @@ _DENIED = (
 )
 
 _ABOUT_THE_FILE = frozenset({550, 553})
-# A reply may have 64 KiB. Nobody hides a reason behind so much, and the patterns take its square in time.
+# A reply may have 64 KiB. Nobody hides a reason behind so much or wants it in a log, and the patterns take
+# its square in time.
 _SEARCHED = 1000
 
 Make = Callable[[Reply, str, str], RemoteError]
@@ -161,18 +162,17 @@ def classify(reply: Reply, command: Command | None, *, charset: str = "utf-8") -
         command: what it answers; None for the greeting, or where nothing was asked.
         charset: of the names in text and command.
     """
-    text = reply.text(charset)
-    searched = text[:_SEARCHED]
+    text = reply.text(charset)[:_SEARCHED]
     verb = command.verb if command else ""
     shown = command.shown(charset) if command else "greeting"
     code = str(reply.code)
-    return next(rule.make(reply, text, shown) for rule in RULES if rule.fits(code, verb, searched))
+    return next(rule.make(reply, text, shown) for rule in RULES if rule.fits(code, verb, text))
 
 
 def farewell(reply: Reply) -> RemoteError:
     """Make the error that a 421 means to a session that stood idle."""
-    text = reply.text()
-    if re.search(_FULL, text[:_SEARCHED], re.IGNORECASE):
+    text = reply.text()[:_SEARCHED]
+    if re.search(_FULL, text, re.IGNORECASE):
         return TooManySessions(f"the server closed an idle session: {reply.code} {text}")
     return SessionLost(f"the server closed an idle session: {reply.code} {text}")
 
@@ -182,5 +182,5 @@ def is_vague(error: ReplyError) -> bool:
 
     vsftpd says "Failed to open file", "Delete operation failed" and "Could not create file" to both.
     """
-    said = re.search(f"{_DENIED}|{_MISSING}", error.text[:_SEARCHED], re.IGNORECASE)
+    said = re.search(f"{_DENIED}|{_MISSING}", error.text, re.IGNORECASE)
     return error.reply_code in _ABOUT_THE_FILE and said is None

@@ -79,6 +79,11 @@ class FtpSession:
         return not self._in_use and self._control.usable
 
     @property
+    def lifetime_s(self) -> float:
+        """How long after the login transfers can count on the TLS session, in seconds; or infinity."""
+        return self._transfers.resumable_for_s
+
+    @property
     def peer(self) -> Peer:
         """Whom we are connected to."""
         return self._peer
@@ -102,7 +107,7 @@ class FtpSession:
     def last_reply(self) -> str | None:
         """The newest reply of the server, code and text."""
         reply = self._control.last_reply
-        return f"{reply.code} {reply.text(self._profile.charset)}" if reply else None
+        return reply.shown(self._profile.charset) if reply else None
 
     @property
     def transcript(self) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ class Certificate:
         """When it expires, with a time zone; None where it is so odd that it cannot be read."""
         try:
             return x509.load_der_x509_certificate(self.der).not_valid_after_utc
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             return None
 
 

@@ -1,14 +1,14 @@
 """Times as FTP writes them: MDTM and MLSx (RFC 3659 §2.3), MFMT, and what a listing's clock is worth. Pure.
 
 A time-val is UTC, ``20261123093000`` with an optional fraction. Servers of the last century that count years
-from 1900 and write ``19`` in front say ``191261123093000`` for it.
+from 1900 and write ``19`` in front say ``191261123093000`` for it, and some write their own zone's time.
 
 Neighbours: `facts` and `listing` read times by these, a session asks for them and sets them.
 """
 
 import enum
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from pooler.errors import PeerProtocolError
 from pooler.ftp.wire import Command
@@ -34,8 +34,12 @@ _TOLERANCE = timedelta(minutes=2)
 _YEARS_BACK = 8  # the 29th of February may be that far away, around 1900 or 2100
 
 
-def parse_time_val(text: str) -> tuple[datetime, timedelta]:
+def parse_time_val(text: str, zone: tzinfo = UTC) -> tuple[datetime, timedelta]:
     """Read a time-val.
+
+    Args:
+        text: nothing else.
+        zone: that it is written in.
 
     Returns:
         The time in UTC, and how exact it is: a second, or a microsecond where there is a fraction. Of a
@@ -54,8 +58,9 @@ def parse_time_val(text: str) -> tuple[datetime, timedelta]:
     try:
         # A leap second, ":60", is the first one of the next minute.
         moment = datetime(
-            year, int(match["month"]), int(match["day"]), int(match["hour"]), int(match["minute"]), tzinfo=UTC
-        ) + timedelta(seconds=_checked_second(match["second"]))
+            *(year, int(match["month"]), int(match["day"]), int(match["hour"]), int(match["minute"])),
+            tzinfo=zone,
+        ).astimezone(UTC) + timedelta(seconds=_checked_second(match["second"]))
         moment += timedelta(microseconds=int((fraction or "0")[:6].ljust(6, "0")))
     except (ValueError, OverflowError) as error:
         raise PeerProtocolError(f"not a time: {text[:_SHOWN]!r}") from error
@@ -68,8 +73,8 @@ def _checked_second(digits: str) -> int:
     return int(digits)
 
 
-def parse_mdtm(text: str) -> tuple[datetime, timedelta]:
-    """Read the text of a 213 to MDTM (RFC 3659 §3.1); words behind the time are passed over.
+def parse_mdtm(text: str, zone: tzinfo = UTC) -> tuple[datetime, timedelta]:
+    """Read the text of a 213 to MDTM (RFC 3659 §3.1), in a zone; words behind the time are passed over.
 
     Returns:
         As `parse_time_val`.
@@ -78,11 +83,11 @@ def parse_mdtm(text: str) -> tuple[datetime, timedelta]:
         PeerProtocolError: there is no time in it.
     """
     first, _, _ = text.strip().partition(" ")
-    return parse_time_val(first)
+    return parse_time_val(first, zone)
 
 
-def parse_mfmt(text: str) -> datetime | None:
-    """Read the text of a 213 to MFMT (draft-somers-ftp-mfxx §3.1): ``Modify=20261123093000; name``.
+def parse_mfmt(text: str, zone: tzinfo = UTC) -> datetime | None:
+    """Read the text of a 213 to MFMT (draft-somers-ftp-mfxx §3.1), in a zone: ``Modify=20261123093000; f``.
 
     Returns:
         The time that the server says it has set; None where it does not say.
@@ -91,18 +96,18 @@ def parse_mfmt(text: str) -> datetime | None:
         PeerProtocolError: what it says is no time.
     """
     match = _MFMT_REPLY.search(text)
-    return None if match is None else parse_time_val(match[1])[0]
+    return None if match is None else parse_time_val(match[1], zone)[0]
 
 
-def format_time_val(moment: datetime) -> str:
-    """Write a time-val, to the second: draft-somers-ftp-mfxx wants no fraction.
+def format_time_val(moment: datetime, zone: tzinfo = UTC) -> str:
+    """Write a time-val in a zone, to the second: draft-somers-ftp-mfxx wants no fraction.
 
     Raises:
         ValueError: ``moment`` has no zone.
     """
     if moment.tzinfo is None:
         raise ValueError("a time without a zone cannot be sent")
-    there = moment.astimezone(UTC)
+    there = moment.astimezone(zone)
     # strftime writes years before 1000 with fewer than four digits.
     return f"{there.year:04}{there:%m%d%H%M%S}"
 
@@ -116,19 +121,20 @@ class TimeSetting(enum.Enum):
     SITE_UTIME_OLD = "SITE UTIME, three times behind the path"
 
 
-def set_time(how: TimeSetting, path: bytes, moment: datetime) -> Command:
+def set_time(how: TimeSetting, path: bytes, moment: datetime, zone: tzinfo = UTC) -> Command:
     """Make the command that sets a file's time of modification.
 
     Args:
         how: which one; a server that refuses it with 500, 501, 502 or 504 may know the next.
         path: in the server's charset.
         moment: with a zone.
+        zone: of the times that MDTM tells and is told; of the others it is always UTC.
 
     Raises:
         ValueError: ``moment`` has no zone.
         LocalProtocolError: the path has a line end in it.
     """
-    stamp = format_time_val(moment).encode("ascii")
+    stamp = format_time_val(moment, zone if how is TimeSetting.MDTM else UTC).encode("ascii")
     match how:
         case TimeSetting.MFMT | TimeSetting.MDTM:
             return Command(how.name, stamp + b" " + path)

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 
 from pooler.errors import (
     DataConnectionError,
@@ -36,6 +37,8 @@ from pooler.ftp.wire import Command, Reply
 _NETWORK_PROTOCOL_UNSUPPORTED = 522  # RFC 2428 §2, in reply to EPSV and EPRT
 _NOT_IMPLEMENTED = 502
 _NO_WAY = UNKNOWN_COMMAND | {_NETWORK_PROTOCOL_UNSUPPORTED}
+_TICKET_SHARE = 0.75
+"""Of a ticket's lifetime, for transfers to begin in; the rest is for what comes late in a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,17 @@ class Transfers:
         failure = DataConnectionError(f"active mode refused: {command}: {reply}")
         failure.session_survives = True
         raise failure
+
+    @property
+    def resumable_for_s(self) -> float:
+        """How long after the login data connections should resume its TLS session, in seconds.
+
+        Most of what the server gave its ticket (RFC 5077 §3.3, RFC 8446 §4.6.1). Infinity where it said
+        nothing, as of a session of TLS 1.2 that only the server keeps, or where nothing is resumed.
+        """
+        ticket = self._resumable()
+        hint_s = 0 if ticket is None else ticket.ticket_lifetime_hint
+        return hint_s * _TICKET_SHARE if hint_s else inf
 
     def _resumable(self) -> ssl.SSLSession | None:
         """What the data connection is to resume: the newest ticket."""

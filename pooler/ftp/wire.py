@@ -27,6 +27,9 @@ _TELNET = re.compile(rb"\xff(?:(\xff)|[\xfb-\xfe].|[\xf0-\xfa])", re.DOTALL)
 _FIRST_LINE = re.compile(rb"([1-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _VERB = re.compile(r"[A-Z][A-Z0-9]{2,15}")
 _SECRET_VERBS = frozenset({"PASS", "ACCT"})
+_MASK = b"****"
+_SHOWN = 1000
+_CODE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,15 @@ class Reply:
         return self.kind in {4, 5}
 
     def text(self, charset: str = "utf-8") -> str:
-        """Give the server's words for people, lines joined by spaces; bytes that are no text are escaped."""
+        """Give the server's words as text, lines joined by spaces; bytes that are no text are escaped."""
         return b" ".join(line.strip() for line in self.lines).decode(charset, "backslashreplace").strip()
 
+    def shown(self, charset: str = "utf-8") -> str:
+        """Give code and words for people, no more of them than anybody reads."""
+        return f"{self.code} {self.text(charset)}".rstrip()[:_SHOWN]
+
     def __str__(self) -> str:
-        return f"{self.code} {self.text()}".rstrip()
+        return self.shown()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +102,17 @@ class Command:
             line = line.replace(b"\xff", b"\xff\xff")
         return line + b"\r\n"
 
+    @property
+    def secret(self) -> bytes | None:
+        """The argument, where nobody may see it; None where there is nothing to hide."""
+        return self.argument if self.verb in _SECRET_VERBS else None
+
     def shown(self, charset: str = "utf-8") -> str:
         """Give the line for people, without secrets."""
         if self.argument is None:
             return self.verb
-        if self.verb in _SECRET_VERBS:
-            return f"{self.verb} ****"
+        if self.secret is not None:
+            return f"{self.verb} {_MASK.decode()}"
         return f"{self.verb} {self.argument.decode(charset, 'backslashreplace')}"
 
     def __str__(self) -> str:
@@ -120,6 +132,7 @@ class ReplyParser:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._scanned = 0
+        self._secret: re.Pattern[bytes] | None = None
         self._forget_reply()
 
     def _forget_reply(self) -> None:
@@ -130,6 +143,14 @@ class ReplyParser:
 
     def __repr__(self) -> str:
         return f"<ReplyParser buffered={len(self._buffer)} lines={len(self._lines)}>"
+
+    def hide(self, secret: bytes | None) -> None:
+        """Mask a secret in the words of all lines from now on: some servers repeat what they refuse.
+
+        Args:
+            secret: in capitals or small letters; None for none any more.
+        """
+        self._secret = re.compile(re.escape(secret), re.IGNORECASE) if secret else None
 
     @property
     def in_doubt(self) -> bool:
@@ -186,6 +207,9 @@ class ReplyParser:
         self._scanned = 0
         if _IAC in line:
             line = _TELNET.sub(rb"\1", line)
+        if self._secret is not None:
+            words = _CODE_BYTES if _FIRST_LINE.fullmatch(line) else 0  # "230" may be a password, too
+            line = line[:words] + self._secret.sub(_MASK, line[words:])
         return line
 
     def _take(self, line: bytes) -> Reply | None:

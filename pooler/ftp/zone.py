@@ -13,7 +13,7 @@ Neighbours: `times` compares, `browsing` has the listings.
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
-from pooler.errors import ReplyError
+from pooler.errors import LocalProtocolError, ReplyError
 from pooler.ftp.attributes import Attributes
 from pooler.ftp.commands import Commands
 from pooler.ftp.learnt import Ability
@@ -76,12 +76,12 @@ class ListedZone:
             return False
         learnt.zone_trials += 1
         listed, name = oldest
-        where = self._commands.wire(f"{folder.rstrip('/')}/{name}")
         try:
+            where = self._commands.wire(f"{folder.rstrip('/')}/{name}")
             exact, _ = await self._attributes.modified(where, is_there=True)
             if exact is None or datetime.now(UTC) - exact < _JUST_CHANGED:
                 return False
             learnt.zone = zone_offset(listed, exact)
-        except (ReplyError, ValueError):
+        except (ReplyError, LocalProtocolError, ValueError):  # names may have what no command can say
             return False
         return True

@@ -89,6 +89,11 @@ class Session(Protocol):
         ...
 
     @property
+    def lifetime_s(self) -> float:
+        """How long after its login it should be given jobs, in seconds; infinity where nothing says."""
+        ...
+
+    @property
     def peer(self) -> Peer:
         """Whom we are connected to."""
         ...
@@ -227,6 +232,7 @@ class Connector(Protocol):
             TlsError: TLS failed.
             TooManySessions: the server takes no more of us now.
             LoginRefused: the account or password is wrong.
+            NoPassword: the password could not be had; the server was not asked.
 
         Cancellation: nothing is left open.
         """

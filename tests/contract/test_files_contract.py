@@ -11,7 +11,7 @@ from pooler.ftp.connector import FtpConnector
 from pooler.ftp.session import FtpSession
 from pooler.transfer.checksum import hasher as hasher_of
 from pooler.transfer.session import EntryKind
-from tests.contract.test_session_contract import REMOTES, Remote, content, run
+from tests.contract.test_session_contract import REMOTES, SUMMING, Remote, content, run
 from tests.support.moving import fetch, store
 
 MOMENT = datetime(2020, 2, 29, 12, 34, 56, tzinfo=UTC)
@@ -130,8 +130,7 @@ async def test_checksums_are_those_of_the_file_or_none(remote: Remote) -> None:
             hasher = hasher_of(name)
             hasher.update(memoryview(b"four"))
             found = await session.checksum("/sum", ["unknown", name])
-            # Of these it alone computes any.
-            assert found == ((name, hasher.hexdigest()) if remote.kind == "proftpd" else None)
+            assert found == ((name, hasher.hexdigest()) if remote.kind in SUMMING else None)
         assert session.usable
 
 

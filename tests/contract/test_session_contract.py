@@ -1,7 +1,8 @@
 """One contract for sessions, kept over every server that we can run, plain and under TLS.
 
-pyftpdlib runs everywhere; the others need ``python -m tests.support.install servers`` and root (marker
-`servers`).
+The server of our own and pyftpdlib run everywhere; the others need root and ``python -m
+tests.support.install servers`` (marker `servers`). What makes data connections is kept over IPv6 as well, by
+``test_contract_ipv6``.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ from pooler.ftp.profile import Profile
 from pooler.ftp.session import FtpSession
 from pooler.transfer.session import Session
 from tests.support.proxies import TestProxy, http_proxy, socks5_proxy
-from tests.support.servers import KINDS, Kind, RunningServer, TlsVersion, running_server
+from tests.support.servers import KINDS, NEED_ROOT, Kind, RunningServer, TlsVersion, running_server
 
 Security = Literal["plain"] | TlsVersion
 SECURITIES: tuple[Security, ...] = ("plain", "TLSv1.2", "TLSv1.3")
@@ -44,6 +45,8 @@ NAMES = (
     "-rf",
 )
 ENDS_IN_SPACE = "behind "
+SUMMING = frozenset({"proftpd", "own"})
+"""The servers that compute checksums."""
 
 
 @dataclass(frozen=True)
@@ -78,24 +81,32 @@ class Remote:
 
 
 def run(
-    kind: Kind, security: Security, folder: Path, *, writable: bool = True, max_clients: int | None = None
+    kind: Kind,
+    security: Security,
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    writable: bool = True,
+    max_clients: int | None = None,
 ) -> Iterator[Remote]:
     with running_server(
         kind,
         folder,
         tls=security != "plain",
         tls_version=None if security == "plain" else security,
+        host=host,
         writable=writable,
         max_clients=max_clients,
     ) as server:
         yield Remote(server, kind, security)
 
 
+EVERY_KIND: tuple[Kind, ...] = (*KINDS, "own")
 REMOTES = [
     pytest.param(
-        (kind, security), id=f"{kind}-{security}", marks=() if kind == "pyftpdlib" else pytest.mark.servers
+        (kind, security), id=f"{kind}-{security}", marks=pytest.mark.servers if kind in NEED_ROOT else ()
     )
-    for kind in KINDS
+    for kind in EVERY_KIND
     for security in SECURITIES
 ]
 
@@ -253,8 +264,12 @@ async def test_the_server_may_connect_instead(remote: Remote) -> None:
         with pytest.raises(ReplyError) as caught:
             await fetch(session, "/missing")
         assert caught.value.code is ErrorCode.FILE_NOT_FOUND
-        assert "EPRT |1|127.0.0.1|" in " ".join(session.transcript)
+        family = 2 if ":" in remote.server.host else 1
+        assert f"EPRT |{family}|{remote.server.host}|" in " ".join(session.transcript)
         assert session.usable
+
+
+async def test_port_serves_as_well(remote: Remote) -> None:
     async with remote.session(passive=False, disable_epsv=True) as session:
         await store(session, "/active", content(1000))
         assert await fetch(session, "/active") == content(1000)
@@ -333,19 +348,6 @@ async def test_hundreds_of_transfers_over_one_session(remote: Remote) -> None:
             await store(session, f"/many/{number % 7}", data)
             assert await fetch(session, f"/many/{number % 7}") == data
         assert session.usable
-
-
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=() if kind == "pyftpdlib" else pytest.mark.servers) for kind in KINDS]
-)
-@pytest.mark.parametrize("passive", [True, False])
-async def test_ipv6(kind: Kind, passive: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter of the table
-    with running_server(kind, tmp_path, host="::1") as server:
-        async with Remote(server, kind, "plain").session(passive=passive) as session:
-            assert session.peer.address == f"[::1]:{server.port}"
-            await store(session, "/six", b"x" * 1000)
-            assert await fetch(session, "/six") == b"x" * 1000
-            assert ("EPRT |2|::1|" in " ".join(session.transcript)) is not passive
 
 
 @pytest.mark.servers

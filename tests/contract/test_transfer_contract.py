@@ -18,7 +18,7 @@ from pooler.transfer.names import Author
 from pooler.transfer.plan import Plan
 from pooler.transfer.session import Session
 from pooler.transfer.upload import upload
-from tests.contract.test_session_contract import REMOTES, Remote, content, run
+from tests.contract.test_session_contract import REMOTES, SUMMING, Remote, content, run
 from tests.support.moving import store
 
 UP, DOWN = Direction.UPLOAD, Direction.DOWNLOAD
@@ -125,8 +125,7 @@ async def test_what_the_server_sums_up(remote: Remote, folder: Path) -> None:
         down = await download(attempt(session, folder, DOWN, "/sums/f", options))
     assert down.part is not None
     down.part.discard()
-    # Of these it alone computes any.
-    wanted = "checksum" if remote.kind == "proftpd" else "size"
+    wanted = "checksum" if remote.kind in SUMMING else "size"
     assert (up.verified, down.verified) == (wanted, wanted)
     assert up.checksum == down.checksum == f"sha256:{hashlib.sha256(DATA).hexdigest()}"
 

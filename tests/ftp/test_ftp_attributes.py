@@ -1,7 +1,7 @@
 """Sizes, times and checksums as servers tell them."""
 
 import gc
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import trio
@@ -9,7 +9,7 @@ import trio
 from pooler.errors import ErrorCode, LocalProtocolError, ReplyError, SessionLost
 from pooler.ftp.connector import FtpConnector
 from pooler.ftp.session import FtpSession
-from tests.support.answers import MLST_LINE, connect, feat, mlst, says
+from tests.support.answers import MLST_LINE, connect, feat, mlst, says, sends
 from tests.support.cancelling import at_every_wait, descriptors
 from tests.support.moving import fetch
 from tests.support.scripted import Connection, Script, scripted_server
@@ -160,6 +160,35 @@ async def test_mdtm_sets_a_time_where_that_is_known(known: str) -> None:
         session = await connect(server, writing_mdtm=known == "profile")
         assert await session.set_modified("/f", MOMENT)
         assert server.commands == ["MFMT 20261123093000 /f", "MDTM 20261123093000 /f"]
+        await session.aclose()
+
+
+async def test_a_server_that_does_not_keep_to_utc_is_spoken_to_in_its_zone() -> None:
+    """As vsftpd with use_localtime, or pyftpdlib without use_gmt_times, whose MFMT is told UTC even so."""
+    facts = b"type=file;size=4;modify=20261123183000; f"
+    script: Script = {
+        "FEAT": feat(MLST_LINE),
+        "MLST": says(b"250-Facts\r\n " + facts + b"\r\n250 End", b"500 What?"),
+        "MLSD": sends(facts + b"\r\n"),
+        "MDTM": b"213 20261123183000",
+        "MFMT": says(b"213 Modify=20261123183000; /f", b"500 What?"),
+    }
+    async with scripted_server(script) as server:
+        server.files["/f"] = b"four"
+        zone = timezone(timedelta(hours=9))
+        session = await connect(server, mdtm_timezone=zone, writing_mdtm=True)
+        assert await session.stat("/f") == (4, MOMENT, 1.0)
+        assert await session.stat("/f") == (4, MOMENT, 1.0)
+        assert server.verbs() == ["MLST", "MLST", "SIZE", "MDTM"]
+        async with session.listing("/") as entries:
+            assert [entry.modified async for entry in entries] == [MOMENT]
+        server.commands.clear()
+        assert await session.set_modified("/f", MOMENT)
+        assert server.commands == ["MFMT 20261123093000 /f"]
+        await session.aclose()
+        session = await connect(server, mdtm_timezone=zone, writing_mdtm=True)
+        assert await session.set_modified("/f", MOMENT)
+        assert server.commands == ["MFMT 20261123093000 /f", "MDTM 20261123183000 /f"]
         await session.aclose()
 
 

@@ -106,7 +106,7 @@ def test_a_path_comes_back_from_the_wire(raw: bytes) -> None:
 
 @given(
     st.text(max_size=300),
-    st.sampled_from(["utf-8", "cp949", "cp932", "gb18030", "big5hkscs"]),
+    st.sampled_from(["utf-8", "cp949", "cp932", "gbk", "gb18030", "big5hkscs", "cp1251", "latin-1"]),
     st.integers(12, NAME_MAX_BYTES),
 )
 def test_a_temporary_name_fits(stem: str, charset: str, limit_bytes: int) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import socket
 import ssl
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pooler.errors import (
     ErrorCode,
     LocalProtocolError,
     LoginRefused,
+    NoPassword,
     PeerProtocolError,
     Remedy,
     RemoteError,
@@ -554,11 +556,11 @@ async def test_nobody_answers_or_nobody_speaks() -> None:
         await FtpConnector(profile).connect()
 
 
-async def test_a_password_that_cannot_be_read_is_a_login_refused(tmp_path: Path) -> None:
+async def test_without_a_password_nobody_is_asked(tmp_path: Path) -> None:
     async with scripted_server() as server:
-        with pytest.raises(LoginRefused, match="no password"):
+        with pytest.raises(NoPassword, match="no password"):
             await connect(server, password=(tmp_path / "missing").read_text)
-        await server.all_left()
+        assert server.logins == 0
 
 
 async def test_an_account_is_given_where_one_is_asked_for() -> None:
@@ -790,6 +792,19 @@ async def test_cancelled_at_any_wait_a_session_is_gone_on_both_sides(tmp_path: P
             assert _descriptors() == before, waits
     assert cancelled > 20
     gc.collect()  # a socket left to the collector would warn, and a warning is an error
+
+
+async def test_a_control_connection_that_nobody_answers_any_more_is_found_out_by_keepalive() -> None:
+    async with scripted_server() as server:
+        session = await connect(server)
+        with socket.socket(fileno=os.dup(session._control.connection.descriptor)) as sock:
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            idle_s, between_s, count = (
+                sock.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            )
+        assert idle_s + between_s * count <= 120
+        await session.aclose()
 
 
 async def test_the_descriptor_is_there_for_movers_of_plain_bytes(tmp_path: Path) -> None:

@@ -113,6 +113,19 @@ def test_setting_a_time(how: TimeSetting, line: bytes) -> None:
     assert set_time(how, b"/a b", seoul).encode() == line
 
 
+def test_a_server_may_write_its_own_zone_s_time() -> None:
+    seoul = timezone(timedelta(hours=9))
+    assert parse_time_val("20261123183012", seoul) == (MOMENT, timedelta(seconds=1))
+    assert parse_mdtm("20261123183012.500 of /f", seoul)[0] == MOMENT.replace(microsecond=500_000)
+    assert parse_mfmt("Modify=20261123183012; /f", seoul) == MOMENT
+    assert set_time(TimeSetting.MDTM, b"/f", MOMENT, seoul).argument == b"20261123183012 /f"
+    for how in set(TimeSetting) - {TimeSetting.MDTM}:
+        assert set_time(how, b"/f", MOMENT, seoul) == set_time(how, b"/f", MOMENT)
+    for edge, zone in (("00010101000000", seoul), ("99991231235959", timezone(timedelta(hours=-9)))):
+        with pytest.raises(PeerProtocolError, match="not a time"):
+            parse_time_val(edge, zone)
+
+
 def test_a_time_to_set_needs_a_zone_and_a_path_without_line_ends() -> None:
     with pytest.raises(ValueError, match="zone"):
         set_time(TimeSetting.MFMT, b"/a", MOMENT.replace(tzinfo=None))

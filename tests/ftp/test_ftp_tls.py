@@ -3,6 +3,7 @@
 import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -295,3 +296,33 @@ async def test_the_reply_after_the_data_has_a_limit_of_its_own(
         with pytest.raises(SessionLost, match="nothing within 3 s"):
             await store(session, "/f", b"x")
         assert trio.current_time() - began == pytest.approx(3, abs=0.5)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_point_16_the_server_s_word_on_its_ticket_is_the_session_s_lifetime(
+    tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    async with scripted_server(tls_folder=tmp_path) as server:
+        assert server.context is not None
+        server.context.minimum_version = server.context.maximum_version = version
+        session = await connect(server)
+        # OpenSSL's own two hours, of which a quarter is left to what comes late in a job.
+        assert session.lifetime_s == 0.75 * 7200
+        await session.aclose()
+        session = await connect(server, resume_tls=False)
+        assert session.lifetime_s == inf
+        await session.aclose()
+
+
+async def test_a_session_without_a_ticket_lives_as_long_as_it_likes(tmp_path: Path) -> None:
+    async with scripted_server(tls_folder=tmp_path) as server:
+        assert server.context is not None
+        server.context.maximum_version = ssl.TLSVersion.TLSv1_2
+        server.context.options |= ssl.OP_NO_TICKET
+        session = await connect(server)
+        assert session.lifetime_s == inf
+        await session.aclose()
+    async with scripted_server() as server:
+        session = await connect(server)
+        assert session.lifetime_s == inf
+        await session.aclose()

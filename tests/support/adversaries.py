@@ -73,7 +73,7 @@ class Case:
 
 
 @contextmanager
-def bounded_memory() -> Iterator[None]:
+def bounded_memory(limit_bytes: int = MEMORY_BYTES) -> Iterator[None]:
     tracemalloc.start()
     try:
         tracemalloc.reset_peak()
@@ -82,7 +82,7 @@ def bounded_memory() -> Iterator[None]:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak - before < MEMORY_BYTES
+    assert peak - before < limit_bytes
 
 
 async def meet(server: ScriptedServer, case: Case) -> None:

@@ -98,12 +98,16 @@ class ScriptedServer:
             while self._inside:
                 await self._changed.wait()
 
+    def connection(self, stream: trio.SocketStream) -> "Connection":
+        """Make what serves one client."""
+        return Connection(self, stream)
+
     async def serve(self, stream: trio.SocketStream) -> None:
         """Serve one client until it or the script ends it."""
         self.logins += 1
         self.clients.append(stream.socket.getpeername()[0])
         self._inside += 1
-        connection = Connection(self, stream)
+        connection = self.connection(stream)
         try:
             await connection.serve()
         except (Left, trio.BrokenResourceError, trio.ClosedResourceError):

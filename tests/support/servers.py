@@ -2,7 +2,8 @@
 
 ``with running_server("vsftpd", tmp_path) as server:`` gives one whose account has been seen to be served.
 vsftpd, proftpd and pure-ftpd must be started by root, since they change to the account's identity, as they do
-in real life; ``install`` unpacks them. pyftpdlib comes with the packages of the tests and needs no root.
+in real life; ``install`` unpacks them. pyftpdlib comes with the packages of the tests, and ``own_server`` is
+ours; they need no root.
 """
 
 import contextlib
@@ -25,8 +26,10 @@ import trustme
 from tests.support import install
 from tests.support.process import Daemon, free_port
 
-Kind = Literal["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"]
+Kind = Literal["vsftpd", "proftpd", "pure-ftpd", "pyftpdlib", "own"]
 KINDS: tuple[Kind, ...] = ("vsftpd", "proftpd", "pure-ftpd", "pyftpdlib")
+"""Those of others."""
+NEED_ROOT: frozenset[Kind] = frozenset({"vsftpd", "proftpd", "pure-ftpd"})
 TlsVersion = Literal["TLSv1.2", "TLSv1.3"]
 
 
@@ -161,8 +164,8 @@ def running_server(
         session_reuse: whether a data connection must resume the control connection's TLS session, as is
             vsftpd's and proftpd's own default (the others never ask for it).
         host: ``127.0.0.1`` or ``::1``.
-        max_clients: sessions in all. Beyond it vsftpd, pure-ftpd and pyftpdlib answer the connection with
-            421, proftpd the login with 530.
+        max_clients: sessions in all. Beyond it all but proftpd answer the connection with 421, proftpd the
+            login with 530.
         max_per_ip: sessions of one address, answered likewise.
         idle_s: idle time in seconds after which a session is ended; pure-ftpd rounds up to minutes.
         rate_bytes_s: bytes a second of each transfer.
@@ -177,10 +180,10 @@ def running_server(
     """
     if implicit and (not tls or kind not in {"vsftpd", "proftpd"}):
         raise ValueError("implicit TLS is for vsftpd and proftpd, with tls=True")
-    if extra and kind == "pyftpdlib":
-        raise ValueError("pyftpdlib has no configuration to add to")
+    if extra and kind not in NEED_ROOT:
+        raise ValueError(f"{kind} has no configuration to add to")
     owner = None
-    if kind != "pyftpdlib":
+    if kind in NEED_ROOT:
         if os.geteuid() != 0:
             raise install.MissingProgramError(f"{kind} must be started by root: run these tests as root")
         account = install.server_account()
@@ -382,6 +385,19 @@ def _pure_ftpd(plan: _Plan) -> _Command:
 
 
 def _pyftpdlib(plan: _Plan) -> _Command:
+    return _of_ours(
+        "pyftpd", plan, max_per_ip=plan.max_per_ip, idle_s=plan.idle_s, rate_bytes_s=plan.rate_bytes_s
+    )
+
+
+def _own(plan: _Plan) -> _Command:
+    if plan.max_per_ip or plan.idle_s or plan.rate_bytes_s:
+        raise ValueError("the server of our own bounds its clients alone")
+    return _of_ours("own_server", plan)
+
+
+def _of_ours(module: str, plan: _Plan, **more: int | None) -> _Command:
+    """Run a module that stands beside this one."""
     settings = {
         "host": plan.host,
         "port": plan.port,
@@ -391,12 +407,9 @@ def _pyftpdlib(plan: _Plan) -> _Command:
         "certificate": plan.certificate and str(plan.certificate),
         "tls_version": plan.tls_version,
         "max_clients": plan.max_clients,
-        "max_per_ip": plan.max_per_ip,
-        "idle_s": plan.idle_s,
-        "rate_bytes_s": plan.rate_bytes_s,
         "writable": plan.writable,
     }
-    argv = [sys.executable, "-m", "tests.support.pyftpd", json.dumps(settings)]
+    argv = [sys.executable, "-m", f"tests.support.{module}", json.dumps(settings | more)]
     return _Command(argv, {"PYTHONPATH": str(install.ROOT)})
 
 
@@ -405,6 +418,7 @@ _COMMANDS: Mapping[Kind, Callable[[_Plan], _Command]] = {
     "proftpd": _proftpd,
     "pure-ftpd": _pure_ftpd,
     "pyftpdlib": _pyftpdlib,
+    "own": _own,
 }
 
 
