@@ -14,6 +14,7 @@ from pooler.storage.root import SourceState
 from pooler.storage.source import move_source, remove_source
 from pooler.transfer.attempt import Attempt, Transferred
 from pooler.transfer.overwrite import is_same
+from pooler.transfer.plan import Plan
 from pooler.transfer.session import Stat
 
 
@@ -29,12 +30,14 @@ class AfterAction(NamedTuple):
     error: str | None = None
 
 
-async def after_action(attempt: Attempt, copied: Transferred) -> AfterAction:
+async def after_action(attempt: Attempt, copied: Transferred, *, again: bool = False) -> AfterAction:
     """Do with the source what the job asks for.
 
     Args:
         attempt: the one that copied it; its session may be dead.
         copied: what came of it; the copy has its name, and is durable.
+        again: whether it may have been done before, by a process that could not say so any more: then a
+            source that is not there is one that was deleted or moved.
 
     Cancellation: it is done, or not; the session is dead.
     """
@@ -46,33 +49,50 @@ async def after_action(attempt: Attempt, copied: Transferred) -> AfterAction:
     if copied.verified not in enough:
         return AfterAction("left", "the destination is not known to be a copy of it")
     try:
-        if plan.direction is Direction.UPLOAD:
+        if isinstance(copied.source, SourceState):
             await _act_here(attempt, copied.source)
-        else:
+            return _acted(plan)
+        assert copied.source is not None  # noqa: S101 - what is to be deleted or moved was looked at
+        if not (again and await _is_done_there(attempt, copied.source)):
             await _act_there(attempt, copied.source)
     except PoolerError as error:
         return AfterAction("left", str(error))
+    return _acted(plan)
+
+
+def _acted(plan: Plan) -> AfterAction:
     return AfterAction("deleted" if plan.options.after is After.DELETE else "moved")
 
 
-async def _act_here(attempt: Attempt, copied: SourceState | Stat | None) -> None:
+async def _act_here(attempt: Attempt, copied: SourceState) -> None:
     plan, root = attempt.plan, attempt.root
-    assert isinstance(copied, SourceState)  # noqa: S101 - that is what an upload reads
     if plan.moved_parts is None:
         await root.run(remove_source, root, plan.local_parts, copied)
     else:
         await root.run(move_source, root, plan.local_parts, plan.moved_parts, copied)
 
 
-async def _act_there(attempt: Attempt, copied: SourceState | Stat | None) -> None:
+async def _act_there(attempt: Attempt, copied: Stat) -> None:
     plan, session = attempt.plan, attempt.session
-    assert isinstance(copied, Stat)  # noqa: S101 - that is what a download reads
     if not is_same(copied, await session.stat(plan.remote_path)):
         raise JobError(ErrorCode.SOURCE_CHANGED, f"{attempt.remote_path}: changed since it was copied")
     if plan.moved_path is None:
         await session.remove(plan.remote_path)
     else:
         await session.rename(plan.remote_path, plan.moved_path, replace=False)
+
+
+async def _is_done_there(attempt: Attempt, copied: Stat) -> bool:
+    """Tell whether the source is gone, and is where it was to be moved to, if it was."""
+    plan, session = attempt.plan, attempt.session
+    try:
+        await session.stat(plan.remote_path)
+    except ReplyError as error:
+        if error.code is not ErrorCode.FILE_NOT_FOUND:
+            raise
+    else:
+        return False
+    return plan.moved_path is None or await session.size(plan.moved_path) == copied.size_bytes
 
 
 async def moved_already(attempt: Attempt) -> Transferred | None:

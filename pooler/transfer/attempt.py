@@ -13,6 +13,7 @@ from pooler.transfer.memory import Memory
 from pooler.transfer.names import Author
 from pooler.transfer.plan import Plan
 from pooler.transfer.session import Session, Stat
+from pooler.transfer.throttle import UNTHROTTLED, Throttle
 
 
 def _nobody(_process: str) -> bool:
@@ -37,6 +38,7 @@ class Attempt:
         memory: what earlier attempts at the job left, and what this one leaves.
         is_gone: whether a process, by its incarnation, is provably no more, and none of its sessions either.
             May block.
+        throttle: bounds the bandwidth.
     """
 
     plan: Plan
@@ -49,6 +51,7 @@ class Attempt:
     resume_above_bytes: int
     memory: Memory = field(default_factory=Memory)
     is_gone: Callable[[str], bool] = _nobody
+    throttle: Throttle = UNTHROTTLED
 
     @property
     def local_path(self) -> str:

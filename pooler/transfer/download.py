@@ -1,5 +1,7 @@
 """From a server to a local folder: everything but the file's own name, which the finisher gives it."""
 
+from math import inf
+
 from pooler.errors import ErrorCode, LocalFileError, ReplyError, TransferMismatch
 from pooler.model.job import Checksum, Options, Overwrite, Verify
 from pooler.storage.landing import PartFile, existing
@@ -141,7 +143,7 @@ async def _fetch(attempt: Attempt, before: Stat, part: _Part) -> Transferred:
     offset = await part.take_up()
     if offset:
         try:
-            size, checksum = await _receive(attempt, part, offset)
+            size, checksum = await _receive(attempt, before, part, offset)
         except ReplyError:
             if not attempt.session.usable:
                 raise
@@ -149,7 +151,7 @@ async def _fetch(attempt: Attempt, before: Stat, part: _Part) -> Transferred:
             part.discard()
             offset = 0
     if not offset:
-        size, checksum = await _receive(attempt, part, 0)
+        size, checksum = await _receive(attempt, before, part, 0)
     source_checked = await _check_source(attempt, before)
     file = await part.begin()
     try:
@@ -174,8 +176,10 @@ async def _fetch(attempt: Attempt, before: Stat, part: _Part) -> Transferred:
     )
 
 
-async def _receive(attempt: Attempt, part: _Part, offset: int) -> tuple[int, Checksum | None]:
+async def _receive(attempt: Attempt, before: Stat, part: _Part, offset: int) -> tuple[int, Checksum | None]:
     """Receive the file from ``offset`` on; tell its size, and its checksum where one is asked for."""
+    # A job that compares nothing takes whatever comes.
+    told_bytes = None if attempt.plan.options.verify is Verify.NONE else before.size_bytes
     hasher = new_hasher(attempt)
     if hasher is not None and part.file is not None:
         path, buffer = attempt.local_path, attempt.buffer
@@ -184,7 +188,14 @@ async def _receive(attempt: Attempt, part: _Part, offset: int) -> tuple[int, Che
         # The server has the file, and its bytes are coming: only now does anything appear on the disk.
         file = await part.begin()
         size = offset + await mover.receive(
-            stream, file, attempt.root, attempt.buffer, attempt.moved, hasher=hasher
+            stream,
+            file,
+            attempt.root,
+            attempt.buffer,
+            attempt.moved,
+            hasher=hasher,
+            expected_bytes=inf if told_bytes is None else told_bytes - offset,
+            throttle=attempt.throttle,
         )
     return size, checksum_of(attempt, hasher)
 

@@ -77,6 +77,11 @@ class Memory:
     has_looked: bool = False
     noted: dict[str, Callable[[], None]] = field(default_factory=dict)
 
+    @property
+    def holds(self) -> bool:
+        """Whether there is anything for a next attempt to go on with, or to look at."""
+        return self.unfinished is not None or self.kept is not None
+
     def release(self) -> None:
         """Go on with nothing of it: no further attempt will be made here. Never raises."""
         unfinished, self.unfinished = self.unfinished, None

@@ -167,7 +167,13 @@ async def _send_bytes(
     source.seek(offset)
     async with attempt.session.storing(left.path, offset=offset) as stream:
         size = offset + await mover.send(
-            source, stream, attempt.root, attempt.buffer, attempt.moved, hasher=hasher
+            source,
+            stream,
+            attempt.root,
+            attempt.buffer,
+            attempt.moved,
+            hasher=hasher,
+            throttle=attempt.throttle,
         )
         # What the server makes of it may never be told: its last reply can be lost.
         checksum = checksum_of(attempt, hasher)

@@ -104,7 +104,7 @@ async def is_read_back(attempt: Attempt, remote_path: str, sent: Checksum) -> bo
     try:
         async with attempt.session.retrieving(remote_path) as stream:
             has_begun = True
-            await mover.digest(stream, attempt.root, attempt.buffer, done)
+            await mover.digest(stream, attempt.root, attempt.buffer, done, throttle=attempt.throttle)
     except ReplyError:
         if has_begun:
             raise

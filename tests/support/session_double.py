@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 
 import trio
 
@@ -84,6 +85,10 @@ class SessionDouble:
     @property
     def usable(self) -> bool:
         return self._usable
+
+    @property
+    def lifetime_s(self) -> float:
+        return inf
 
     @property
     def peer(self) -> Peer:

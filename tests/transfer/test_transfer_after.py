@@ -186,6 +186,38 @@ async def test_a_source_that_is_missing_for_another_reason(
 
 @BOTH
 @pytest.mark.parametrize("options", [DELETE, MOVE], ids=["delete", "move"])
+async def test_what_was_done_by_somebody_else_is_known(
+    bench: Bench, direction: Direction, options: Options
+) -> None:
+    put(bench, direction)
+    done = await copy(bench, direction, options)
+    first = await after_action(bench.attempt(direction, options), done)
+    assert await after_action(bench.attempt(direction, options), done, again=True) == first
+    assert first.done in {"deleted", "moved"}
+
+
+async def test_a_source_that_is_gone_and_is_not_where_it_belongs_was_not_moved(bench: Bench) -> None:
+    put(bench, DOWN)
+    done = await copy(bench, DOWN, MOVE)
+    bench.server.files = {"/done/f": b"another"}
+    found = await after_action(bench.attempt(DOWN, MOVE), done, again=True)
+    assert found.done == "left"
+
+
+@pytest.mark.parametrize("options", [DELETE, MOVE], ids=["delete", "move"])
+async def test_a_server_that_will_not_say_whether_it_is_gone(bench: Bench, options: Options) -> None:
+    put(bench, DOWN)
+    done = await copy(bench, DOWN, options)
+    bench.server.faults = {
+        ("stat", 3): Fault(ReplyError(550, "no", "MLST", code=ErrorCode.PERMISSION_DENIED))
+    }
+    found = await after_action(bench.newest, done, again=True)
+    assert found.done == "left"
+    assert bench.server.files == {"/out/f": DATA}
+
+
+@BOTH
+@pytest.mark.parametrize("options", [DELETE, MOVE], ids=["delete", "move"])
 async def test_a_cancellation_at_every_point(bench: Bench, direction: Direction, options: Options) -> None:
     put(bench, direction)
     done = await copy(bench, direction, options)

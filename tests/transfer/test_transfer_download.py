@@ -90,7 +90,7 @@ async def test_a_server_that_cannot_tell_sizes(bench: Bench) -> None:
     done.part.discard()
 
 
-@pytest.mark.parametrize("told", [0, 9, 11])
+@pytest.mark.parametrize("told", [8, 9, 11])
 async def test_point_21_a_size_that_does_not_fit(bench: Bench, told: int) -> None:
     bench.server.sizes = {"*": told}
     with pytest.raises(TransferMismatch) as caught:
@@ -101,6 +101,40 @@ async def test_point_21_a_size_that_does_not_fit(bench: Bench, told: int) -> Non
     assert bench.local() == {}
     # The exchange was whole: the session serves on.
     assert bench.session.usable
+
+
+@pytest.mark.parametrize(("told", "received"), [(0, 4), (3, 4), (4, 8), (7, 8), (8, 12), (12, 16)], ids=str)
+async def test_point_21_far_more_than_was_told_is_broken_off(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, told: int, received: int
+) -> None:
+    written: list[int] = []
+    real = PartFile.write
+
+    def write(self: PartFile, data: memoryview) -> None:
+        written.append(len(data))
+        real(self, data)
+
+    monkeypatch.setattr(PartFile, "write", write)
+    bench.server.files["/out/f"] = bytes(1000)
+    bench.server.sizes = {"*": told}
+    with pytest.raises(TransferMismatch) as caught:
+        await fetch(bench)
+    assert caught.value.code is ErrorCode.SIZE_MISMATCH
+    assert caught.value.retriable
+    assert str(caught.value).startswith(f"broken off at {received} bytes, where {told} were to come: ")
+    assert sum(written) <= told
+    assert bench.local() == {}
+    # More is on its way.
+    assert not bench.session.usable
+
+
+@pytest.mark.parametrize("options", [Options(verify=Verify.NONE, preserve_mtime=True), Options()])
+async def test_nobody_is_broken_off_without_a_size_to_compare_with(bench: Bench, options: Options) -> None:
+    bench.server.sizes = {"*": 3 if options.verify is Verify.NONE else None}
+    done = await fetch(bench, options)
+    assert (done.bytes_transferred, done.verified) == (10, "none")
+    assert done.part is not None
+    done.part.discard()
 
 
 async def test_a_missing_source_leaves_not_even_a_folder(bench: Bench) -> None:

@@ -60,6 +60,15 @@ async def test_a_file_that_is_written_over_in_place_has_none_meanwhile(bench: Be
     assert bench.server.files == {"/out/f": DATA, "/out/f.ok": b""}
 
 
+async def test_a_file_that_is_whole_until_it_is_replaced_keeps_its_own(bench: Bench) -> None:
+    bench.server.files = {"/out/f": b"old", "/out/f.ok": b""}
+    bench.server.faults = {("send", 1): Fault(SessionLost("gone"))}
+    with pytest.raises(SessionLost):
+        await send(bench)
+    assert bench.server.files.keys() >= {"/out/f", "/out/f.ok"}
+    assert bench.server.files["/out/f"] == b"old"
+
+
 async def test_one_that_cannot_be_withdrawn_fails_the_job_before_any_byte(bench: Bench) -> None:
     refusal = ReplyError(550, "No", "DELE", code=ErrorCode.PERMISSION_DENIED)
     bench.server.files = {"/out/f": b"old", "/out/f.ok": b""}

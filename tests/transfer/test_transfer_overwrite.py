@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pooler.errors import ErrorCode, JobError, ReplyError, SessionLost, TransferMismatch
-from pooler.model.job import Direction, Options, Overwrite
+from pooler.model.job import Direction, Options, Overwrite, Verify
 from pooler.storage.root import SourceState
 from pooler.transfer.attempt import Transferred
 from pooler.transfer.download import download
@@ -69,6 +69,12 @@ def test_a_time_goes_to_nanoseconds_and_back(moment: dt.datetime) -> None:
 def test_within_the_precision_times_are_equal(moment: dt.datetime, off_s: float) -> None:
     state = SourceState(1, nanoseconds(moment + dt.timedelta(seconds=off_s)))
     assert compare(state, Stat(1, moment, 1.0)) == Comparison(same_size=True, remote_is_ahead_s=0.0)
+
+
+@pytest.mark.parametrize("off_s", [-1, 1])
+def test_a_whole_step_of_the_precision_apart_they_are_not(off_s: int) -> None:
+    state = SourceState(1, nanoseconds(NOON - dt.timedelta(seconds=off_s)))
+    assert compare(state, Stat(1, NOON, 1.0)) == Comparison(same_size=True, remote_is_ahead_s=off_s)
 
 
 def test_what_the_server_does_not_tell_is_not_known() -> None:
@@ -177,6 +183,13 @@ async def test_what_appears_meanwhile_is_not_replaced_by_who_may_not(bench: Benc
     assert bench.server.files == {"/out/f": b"faster"}
 
 
+@pytest.mark.parametrize("how", Overwrite)
+async def test_only_who_may_never_replace_does_not(bench: Bench, how: Overwrite) -> None:
+    done = await run(bench, DOWN, Options(overwrite=how))
+    assert done.part is not None
+    assert done.part.replace is (how is not Overwrite.NEVER)
+
+
 # ---- times that are kept ---------------------------------------------------------------------------------
 
 
@@ -205,6 +218,12 @@ async def test_a_download_keeps_its_time_where_the_server_tells_it(
     assert done.mtime_kept is (tells is not None)
     if tells is not None:
         assert (bench.folder / "in" / TEMPORARY).stat().st_mtime == NOON.timestamp()
+
+
+async def test_a_time_is_kept_of_a_download_of_which_nothing_is_compared(bench: Bench) -> None:
+    done = await run(bench, DOWN, Options(preserve_mtime=True, verify=Verify.NONE))
+    assert (done.verified, done.mtime_kept) == ("none", True)
+    assert (bench.folder / "in" / TEMPORARY).stat().st_mtime == NOON.timestamp()
 
 
 async def test_nobody_asked(bench: Bench) -> None:

@@ -158,6 +158,21 @@ async def test_in_place_a_part_of_ours_is_no_destination_that_exists(bench: Benc
     assert bench.server.files == {"/out/f": DATA}
 
 
+async def test_in_place_it_is_ours_as_well_where_the_session_has_survived(bench: Bench) -> None:
+    options = Options(in_place=True, overwrite=Overwrite.NEVER)
+    refusal = ReplyError(451, "busy", "SIZE")
+    bench.server.faults = {("size", 1): Fault(refusal)}
+    bench.server.files.clear()
+    with pytest.raises(ReplyError):
+        await send(bench, options)
+    assert bench.session.usable
+    bench.server.faults = {}
+    bench.server.calls.clear()
+    assert await send(bench, options) == DONE
+    assert not any(call.startswith("store") for call in bench.server.calls)
+    assert bench.server.files == {"/out/f": DATA}
+
+
 async def test_in_place_nothing_is_given_away(bench: Bench) -> None:
     await lose(bench, "send", done=True, options=IN_PLACE)
     bench.memory.release()

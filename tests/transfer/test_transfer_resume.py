@@ -65,6 +65,16 @@ async def test_a_large_file_is_gone_on_with(bench: Bench) -> None:
     assert bench.memory.kept is None
 
 
+async def test_what_is_gone_on_with_is_broken_off_at_the_size_of_the_whole(bench: Bench) -> None:
+    await lose(bench, "receive", 3)
+    bench.server.files["/out/f"] = bytes(1000)
+    bench.server.sizes = {"*": 10}
+    with pytest.raises(TransferMismatch, match="broken off at 4 bytes, where 2 were to come"):
+        await fetch(bench)
+    assert local(bench) is None
+    assert bench.memory.kept is None
+
+
 async def test_all_bytes_may_be_there_already(bench: Bench) -> None:
     await lose(bench, "retrieved", 1)
     done = await fetch(bench)
@@ -80,6 +90,14 @@ async def test_a_checksum_is_that_of_the_whole(bench: Bench) -> None:
     assert (done.verified, done.resumed_from) == ("checksum", 8)
 
 
+async def test_a_job_that_compares_nothing_is_gone_on_with_all_the_same(bench: Bench) -> None:
+    options = Options(resume=True, verify=Verify.NONE)
+    await lose(bench, "receive", 3, options)
+    done = await fetch(bench, options)
+    assert (done.verified, done.resumed_from) == ("none", 8)
+    assert local(bench) == DATA
+
+
 @pytest.mark.parametrize("what", ["longer", "later"])
 async def test_a_changed_source_is_never_stitched(bench: Bench, what: str) -> None:
     await lose(bench, "receive", 3)
@@ -91,6 +109,15 @@ async def test_a_changed_source_is_never_stitched(bench: Bench, what: str) -> No
     done = await fetch(bench)
     assert done.resumed_from is None
     assert local(bench) == bench.server.files["/out/f"]
+
+
+async def test_what_was_kept_is_of_no_use_once_the_server_tells_no_times(bench: Bench) -> None:
+    await lose(bench, "receive", 3)
+    bench.server.files["/out/f"] = b"TEN BYTES!"
+    bench.server.tells_time = None
+    done = await fetch(bench)
+    assert done.resumed_from is None
+    assert local(bench) == b"TEN BYTES!"
 
 
 async def test_where_the_server_tells_no_times_nothing_is_kept(bench: Bench) -> None:
@@ -105,6 +132,13 @@ async def test_of_other_files_nothing_is_kept(bench: Bench, options: Options) ->
         bench.server.files["/out/f"] = b"seven.."
     await lose(bench, "receive", 2, options)
     assert bench.local() == {}
+
+
+async def test_a_file_of_just_the_size_from_which_on_that_pays_is_kept(bench: Bench) -> None:
+    bench.server.files["/out/f"] = b"8 bytes."
+    await lose(bench, "receive", 2)
+    assert local(bench) == b"8 by"
+    bench.memory.release()
 
 
 async def test_a_server_that_begins_at_the_beginning_only(bench: Bench) -> None:

@@ -18,7 +18,8 @@ from pooler.errors import (
     TransferMismatch,
 )
 from pooler.model.job import Direction, Options, Overwrite, Verify
-from pooler.storage.root import SourceFile
+from pooler.storage.lease import LeaseLost
+from pooler.storage.root import LocalRoot, SourceFile
 from pooler.transfer.attempt import Transferred
 from pooler.transfer.upload import upload
 from tests.support import cancel_points, descriptors
@@ -380,6 +381,32 @@ async def test_a_name_that_is_still_ours_is_removed(bench: Bench) -> None:
     with pytest.raises(ReplyError):
         await send(bench)
     assert bench.server.files == {}
+
+
+class Taken(LocalRoot):
+    """A root on which others may take us for gone."""
+
+    def check_lease(self, part: str) -> None:
+        raise LeaseLost(ErrorCode.IO_ERROR, f"{part} may be swept")
+
+
+@pytest.mark.parametrize(("pattern", "is_ours"), [(".{token}.x", True), ("{name}.part", False)])
+async def test_only_a_name_that_no_other_can_have_is_written_down_and_held_against_the_lease(
+    bench: Bench, pattern: str, *, is_ours: bool
+) -> None:
+    bench.plan = {"temp_name": TempName("", pattern)}
+    attempt = bench.attempt(Direction.UPLOAD, Options())
+    attempt = dataclasses.replace(attempt, root=Taken("disk", bench.folder))
+    noted: list[dict[str, object]] = []
+    bench.server.happens = {("store", 1): lambda: noted.append(dict(bench.memory.noted))}
+    if is_ours:
+        with pytest.raises(LeaseLost):
+            await upload(attempt)
+        assert [list(paths) for paths in noted] == [[f"/out/.{TOKEN}.x"]]
+    else:
+        await upload(attempt)
+        assert noted == [{}]
+    assert any(call.startswith("rename") for call in bench.server.calls) is not is_ours
 
 
 # ---- servers that cannot, or do not tell ---------------------------------------------------------------

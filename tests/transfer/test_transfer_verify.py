@@ -68,6 +68,19 @@ async def test_the_sum_that_passed_is_told(bench: Bench, direction: Direction) -
 
 
 @BOTH
+async def test_no_file_is_read_again_where_the_server_has_the_sum_that_passed(
+    bench: Bench, direction: Direction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add_file(*_: object) -> None:
+        raise AssertionError("it is read again")
+
+    monkeypatch.setattr("pooler.transfer.verify.add_file", add_file)
+    bench.server.sums = ["sha256", "md5"]
+    done = await run(bench, direction, Options(verify=Verify.CHECKSUM, checksum=MD5))
+    assert (done.checksum, done.verified) == (str(MD5), "checksum")
+
+
+@BOTH
 @pytest.mark.parametrize("sums", [["sha256"], ["crc32"], ["md5", "sha512"]])
 async def test_the_servers_own_is_compared(bench: Bench, direction: Direction, sums: list[str]) -> None:
     bench.server.sums = sums
