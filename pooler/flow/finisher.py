@@ -11,7 +11,9 @@ import trio
 
 from pooler.errors import PoolerError
 from pooler.flow.endings import Endings
+from pooler.flow.logbook import Done, remember_nothing
 from pooler.flow.work import Landed, Work
+from pooler.model.outcome import Outcome
 from pooler.storage.landing import FlushPolicy, land
 from pooler.storage.marker import mark
 from pooler.storage.root import LocalRoot
@@ -27,6 +29,7 @@ class Finisher:
         policy: how they are flushed.
         endings: where their outcomes go.
         failed: takes a job whose file did not get its name.
+        note: notes what is done, before it is answered.
     """
 
     def __init__(
@@ -35,11 +38,13 @@ class Finisher:
         policy: FlushPolicy,
         endings: Endings,
         failed: Callable[[Work, PoolerError], Awaitable[None]],
+        note: Callable[[Sequence[Done]], Awaitable[object]] = remember_nothing,
     ) -> None:
         self._root = root
         self._policy = policy
         self._endings = endings
         self._failed = failed
+        self._note = note
 
     async def run(self, landed: trio.MemoryReceiveChannel[Landed]) -> None:
         """Finish what lands, until the channel ends.
@@ -53,10 +58,8 @@ class Finisher:
                     batch = [first, *_waiting(landed)]
                     errors = await self._root.complete(land, [item.part for item in batch], self._policy)
                     await self._mark(batch, errors)
-                    now = trio.current_time()
                     done, batch = batch, []
-                    for item, error in zip(done, errors, strict=True):
-                        await self._end(item, error, now)
+                    await self._end_all(done, errors, trio.current_time())
             finally:
                 for item in (*batch, *_waiting(landed)):
                     item.part.discard()
@@ -76,20 +79,33 @@ class Finisher:
         ):
             errors[index] = error
 
-    async def _end(self, item: Landed, error: PoolerError | None, now: float) -> None:
-        if item.reply is not None:
-            item.reply.tell(error)
-            return
-        if error is not None:
-            await self._failed(item.work, error)
-            return
-        started = item.work.started or now
-        outcome = replace(
-            item.outcome,
-            duration_ms=round((now - started) * 1000),
-            marked=item.work.plan.options.write_marker,
-        )
-        await self._endings.end(item.work, outcome)
+    async def _end_all(
+        self, batch: Sequence[Landed], errors: Sequence[PoolerError | None], now: float
+    ) -> None:
+        """Note what is done, then answer it; a worker that waits for its file does both by itself."""
+        done = [
+            Done(item.work, _outcome(item, now))
+            for item, error in zip(batch, errors, strict=True)
+            if error is None and item.reply is None
+        ]
+        if done:
+            await self._note(done)
+        for work, outcome, _ in done:
+            await self._endings.end(work, outcome)
+        for item, error in zip(batch, errors, strict=True):
+            if item.reply is not None:
+                item.reply.tell(error)
+            elif error is not None:
+                await self._failed(item.work, error)
+
+
+def _outcome(item: Landed, now: float) -> Outcome:
+    started = item.work.started or now
+    return replace(
+        item.outcome,
+        duration_ms=round((now - started) * 1000),
+        marked=item.work.plan.options.write_marker,
+    )
 
 
 def _waiting(landed: trio.MemoryReceiveChannel[Landed]) -> list[Landed]:

@@ -14,6 +14,7 @@ from pooler.storage.failures import translated
 from pooler.storage.incarnation import LivingOnes
 from pooler.storage.journal import Entry
 from pooler.storage.lease import Lease, LeaseLost, boot_clock
+from pooler.storage.logbook import remove_old
 from pooler.storage.probe import free_bytes, probe
 from pooler.storage.root import LocalRoot
 from pooler.storage.sweep import sweep
@@ -114,6 +115,7 @@ class Tenancy:
         if lease is None or not lease.holds:
             return []
         self.living.look(lease.renewed_ns)
+        remove_old(self._root.path, lease.renewed_ns)
         return [gone for gone in self.living.silent(self._sweep_after_s) if gone != lease.incarnation]
 
     def sweep(self, gone: str) -> Swept | None:

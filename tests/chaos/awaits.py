@@ -33,6 +33,7 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "rebalance_timeout_ms": 4000,
         "commit_interval_ms": 100,
         "base_backoff_ms": 50,
+        "retry_delays_seconds": [],
     },
     "api": {"enabled": False},
     "metrics": {"enabled": False},

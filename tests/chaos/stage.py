@@ -35,6 +35,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "max_retries": 1_000,
         "base_backoff_ms": 100,
         "max_backoff_ms": 2_000,
+        "retry_delays_seconds": [1, 3],
     },
     "api": {"enabled": False},
     "metrics": {"enabled": False},

@@ -138,6 +138,19 @@ def test_copies_too_many_are_counted_from_the_logs() -> None:
         assert broken(verdict) == breaks
 
 
+def test_an_answer_from_a_note_is_no_copy() -> None:
+    events = [
+        {"event": name, "task_id": "a"}
+        for name in ("transfer_completed", "transfer_recalled", "transfer_completed")
+    ]
+    verdict = Verdict()
+    judge_logs(verdict, events, FATES, doubles=0)
+    assert not broken(verdict)
+    assert verdict.figures["answered from notes of others"] == 1
+    judge_logs(verdict, events[:1] + events, FATES, doubles=0)
+    assert broken(verdict) == {"copied more than once"}
+
+
 def test_a_crash_in_the_logs_is_a_break() -> None:
     verdict = Verdict()
     judge_logs(verdict, [{"event": "transfer_crashed", "task_id": "a"}], FATES, doubles=0)

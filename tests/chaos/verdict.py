@@ -21,6 +21,7 @@ _COUNTED = {
     "drains": "drain_begun",
     "transactions of unknown end": "transaction_unsure",
     "exceptions nobody retrieved": "asyncio_exception",
+    "answered from notes of others": "transfer_recalled",
 }
 
 
@@ -143,12 +144,14 @@ def judge_logs(
         seen[name] += 1
         if name == "transfer_completed":
             copies[str(event.get("task_id"))] += 1
+        elif name == "transfer_recalled":
+            copies[str(event.get("task_id"))] -= 1  # it is told as completed, too
         elif name == "transfer_crashed":
             crashes.append(f"{event.get('task_id')}: {event.get('exception')}")
     copied = sum(fate == "copied" for fate in fates.values())
     again = [f"{name} ({count})" for name, count in copies.items() if count > 1]
     verdict.find("copied more than once", again, allowed=doubles * copied)
-    extra = sum(copies.values()) - len(copies)
+    extra = sum(count - 1 for count in copies.values() if count > 1)
     verdict.figures["copies too many, in percent"] = round(100 * extra / max(copied, 1), 2)
     verdict.find("transfers that crashed", crashes)
     for what, name in _COUNTED.items():
