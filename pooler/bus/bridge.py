@@ -17,11 +17,13 @@ from aiokafka import TopicPartition
 from pooler.bus import clients
 from pooler.bus.clients import CLOSE_S, on_asyncio
 from pooler.bus.delivery import AtLeastOnce, Delivery
-from pooler.bus.ledger import Commitment, Ledger, Partition
+from pooler.bus.ledger import Commitment, Ledger, Partition, PartitionLedger
 from pooler.bus.offsets import Offsets
 from pooler.bus.ownership import Ownership
 from pooler.bus.publication import Publication
 from pooler.bus.reader import ConsumerPump
+from pooler.bus.retry_topics import make_retry_topics
+from pooler.bus.start import Stop
 from pooler.bus.topics import check_topics
 from pooler.bus.transactions import ExactlyOnce
 from pooler.bus.watchdog import Watchdog
@@ -40,16 +42,25 @@ class PartitionPosition(NamedTuple):
         partition: its number.
         position: the next offset to be read.
         watermark: the offset that may be committed.
+        committed: the offset on record; None where there is none yet.
         settled_above: how many offsets above the watermark are settled.
-        lag: records from the watermark to the end; None before the first answer of the broker.
+        in_hand: how many records are read and not settled.
+        lag: records from the watermark to the end, or all that there are where it is stopped; None before
+            the first answer of the broker.
+        held_back: whether reading waits until there is room, or until the drain ends.
+        stopped: why it is not read; None where it is.
     """
 
     topic: str
     partition: int
     position: int
     watermark: int
+    committed: int | None
     settled_above: int
+    in_hand: int
     lag: int | None
+    held_back: bool
+    stopped: Stop | None
 
 
 class KafkaBridge:
@@ -74,7 +85,14 @@ class KafkaBridge:
             self._delivery = ExactlyOnce(settings, self._offsets, self.ledger, self._ownership)
         else:
             self._delivery = AtLeastOnce(producer, settings, self._offsets, self._ownership)
-        self._reader = ConsumerPump(consumer, settings, self.ledger, self._delivery, self._ownership)
+        self._reader = ConsumerPump(
+            consumer,
+            settings,
+            self.ledger,
+            offsets=self._offsets,
+            delivery=self._delivery,
+            ownership=self._ownership,
+        )
         self._writer = ProducerPump(self._delivery, self._ownership)
         self._watchdog = Watchdog(
             settings.watchdog_seconds,
@@ -137,16 +155,34 @@ class KafkaBridge:
 
     def positions(self) -> list[PartitionPosition]:
         """Tell where reading stands in each partition that is ours."""
-        found = []
-        # In the middle of a rebalance the two may differ, and highwater() asserts that they do not.
-        assigned = self._consumer.assignment()
-        for partition in sorted(self.ledger):
-            book, here = self.ledger[partition], TopicPartition(*partition)
-            end = self._consumer.highwater(here) if here in assigned else None
-            watermark = book.watermark
-            lag = None if end is None else max(0, end - watermark)
-            found.append(PartitionPosition(*partition, book.next_offset, watermark, book.settled_above, lag))
-        return found
+        return [self._position(partition) for partition in sorted({*self.ledger, *self._reader.stopped})]
+
+    def _position(self, partition: Partition) -> PartitionPosition:
+        here, stopped = TopicPartition(*partition), self._reader.stopped.get(partition)
+        recorded, there = self._offsets.on_record(partition), self._offsets.log_of(partition)
+        # Stopped from the beginning, it has no book.
+        book = (
+            self.ledger[partition]
+            if partition in self.ledger
+            else PartitionLedger(there.first if there else 0)
+        )
+        if stopped is not None:
+            lag = there.end - there.first if there else None
+        else:
+            # In the middle of a rebalance the two may differ, and highwater() asserts that they do not.
+            end = self._consumer.highwater(here) if here in self._consumer.assignment() else None
+            lag = None if end is None else max(0, end - book.watermark)
+        return PartitionPosition(
+            *partition,
+            position=book.next_offset,
+            watermark=book.watermark,
+            committed=None if recorded is None else recorded.offset,
+            settled_above=book.settled_above,
+            in_hand=len(book.pending),
+            lag=lag,
+            held_back=here in self._consumer.paused(),
+            stopped=stopped,
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run both pumps, until cancelled.
@@ -185,6 +221,7 @@ async def open_bridge(settings: KafkaSettings, deadline_s: float) -> AsyncIterat
     async with trio_asyncio.open_loop() as loop:
         loop.set_exception_handler(clients.log_unretrieved)
         await on_asyncio(clients.reach, settings)
+        await on_asyncio(make_retry_topics, settings, deadline_s)
         await on_asyncio(check_topics, settings, deadline_s)
         async with _started(clients.make_consumer(settings), settings) as consumer:
             if settings.delivery == "exactly_once":

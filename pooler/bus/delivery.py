@@ -13,9 +13,10 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from pooler.bus.clients import bounded, pauses_s
 from pooler.bus.ledger import Partition
-from pooler.bus.offsets import Offsets, Start
+from pooler.bus.offsets import Offsets
 from pooler.bus.ownership import Ownership
 from pooler.bus.publication import Outgoing, Publication, topics
+from pooler.bus.start import Start
 from pooler.config.settings import KafkaSettings
 from pooler.errors import BusError
 

@@ -6,7 +6,8 @@ the last one received. (Offsets have holes, from transaction markers and compact
 settled, never what was seen.) What is settled *above* the watermark travels beside it, in the commit's
 metadata, so that the next owner of the partition need not do it again.
 
-The metadata is text of at most 4,096 bytes: one version byte and a compressed set of bits, in base64.
+The metadata is text of at most 4,096 bytes: one version byte, a compressed set of bits, and the id of the
+topic where it is known, in base64. (Offsets count within a topic, and a name may come to stand for another.)
 A set of bits over 24,000 offsets fits however it is filled, so a partition takes in nothing new while its
 window spans more than that.
 """
@@ -27,6 +28,9 @@ METADATA_BYTES = 4096
 SPAN_LIMIT = 24_000
 """The widest window, in offsets, of which any filling fits into the metadata."""
 
+TOPIC_ID_BYTES = 16
+"""What Kafka calls a UUID: it makes a new one each time that a topic is made."""
+
 _VERSION = b"\x01"
 _DECODED_BITS_LIMIT = 8 * 1024 * 1024
 
@@ -40,33 +44,34 @@ class Commitment(NamedTuple):
 
     Attributes:
         offset: the watermark: the next offset that a new owner reads.
-        metadata: the offsets settled above it, as ``encode_gaps`` writes them.
+        metadata: the offsets settled above it, and of which topic, as ``encode_gaps`` writes them.
     """
 
     offset: int
     metadata: str
 
 
-def encode_gaps(watermark: int, settled: Collection[int]) -> str:
+def encode_gaps(watermark: int, settled: Collection[int], topic_id: bytes = b"") -> str:
     """Write down the offsets settled above the watermark.
 
     Args:
         watermark: the offset that is committed beside.
         settled: offsets, all of them above the watermark.
+        topic_id: of the topic that they count in; empty where that is not known.
 
     Returns:
         Text of at most ``METADATA_BYTES``, empty where there is nothing to say. Where not all would fit
         (possible only across wide holes) the lowest ones stand, as many as fit: the others are
         done again by the next owner, which does no harm.
     """
-    kept = sorted(settled)
-    while kept:
-        bits = bytearray((kept[-1] - watermark) // 8 + 1)
+    kept = sorted(offset for offset in settled if offset - watermark < _DECODED_BITS_LIMIT)
+    while kept or topic_id:
+        bits = bytearray((kept[-1] - watermark) // 8 + 1 if kept else 0)
         for offset in kept:
             distance = offset - watermark
             bits[distance >> 3] |= 1 << (distance & 7)
-        text = base64.b64encode(_VERSION + zlib.compress(bits, 9)).decode("ascii")
-        if len(text) <= METADATA_BYTES and len(bits) * 8 <= _DECODED_BITS_LIMIT:
+        text = base64.b64encode(_VERSION + zlib.compress(bits, 9) + topic_id).decode("ascii")
+        if len(text) <= METADATA_BYTES:
             return text
         kept = kept[: len(kept) * 3 // 4]
     return ""
@@ -83,16 +88,7 @@ def decode_gaps(watermark: int, metadata: str) -> frozenset[int]:
     Returns:
         The offsets settled above the watermark.
     """
-    try:
-        raw = base64.b64decode(metadata, validate=True)
-        if raw[:1] != _VERSION:
-            return frozenset()
-        unpacker = zlib.decompressobj()
-        bits = unpacker.decompress(raw[1:], _DECODED_BITS_LIMIT // 8)
-    except (binascii.Error, ValueError, zlib.error):
-        return frozenset()
-    if not unpacker.eof:
-        return frozenset()
+    bits, _ = _unpacked(metadata)
     return frozenset(
         watermark + (index << 3) + bit
         for index, byte in enumerate(bits)
@@ -102,22 +98,44 @@ def decode_gaps(watermark: int, metadata: str) -> frozenset[int]:
     )
 
 
+def decode_topic_id(metadata: str) -> bytes:
+    """Read of which topic a commitment is; empty where ``encode_gaps`` was not told, or did not write it."""
+    _, topic_id = _unpacked(metadata)
+    return topic_id if len(topic_id) == TOPIC_ID_BYTES else b""
+
+
+def _unpacked(metadata: str) -> tuple[bytes, bytes]:
+    """Tell the set of bits, and what stands behind it; nothing, where the metadata is not ours."""
+    unpacker = zlib.decompressobj()
+    try:
+        raw = base64.b64decode(metadata, validate=True)
+        if raw[:1] != _VERSION:
+            return b"", b""
+        bits = unpacker.decompress(raw[1:], _DECODED_BITS_LIMIT // 8)
+    except (binascii.Error, ValueError, zlib.error):
+        return b"", b""
+    return (bits, unpacker.unused_data) if unpacker.eof else (b"", b"")
+
+
 class PartitionLedger:
     """The book of one partition, for as long as it is ours.
 
     Args:
         watermark: the committed offset, or the first one of the partition.
         settled: offsets above it that are settled already, from the commit's metadata.
+        topic_id: of the topic that its offsets count in; empty where that is not known.
     """
 
-    def __init__(self, watermark: int, settled: Iterable[int] = ()) -> None:
+    def __init__(self, watermark: int, settled: Iterable[int] = (), topic_id: bytes = b"") -> None:
         self.next_offset = watermark
         """The offset behind the last one received."""
+        self.topic_id = topic_id
         self._order: deque[int] = deque()
         # What is received and not settled: offset → size in bytes.
         self._pending: dict[int, int] = {}
         self._settled = set(settled)
         self._floor = watermark
+        self._pass_settled()
 
     @property
     def watermark(self) -> int:
@@ -152,8 +170,10 @@ class PartitionLedger:
         """
         if offset < self.next_offset:
             return False
+        is_settled = offset in self._settled
         self.next_offset = offset + 1
-        if offset in self._settled:
+        self._pass_settled()
+        if is_settled:
             return False
         self._pending[offset] = size_bytes
         self._order.append(offset)
@@ -191,8 +211,15 @@ class PartitionLedger:
             self.settle(offset)
         self.next_offset = max(self.next_offset, commitment_offset)
         self._settled |= {offset for offset in settled if offset >= self.watermark}
+        self._pass_settled()
         self._forget_below(self.watermark)
         return released
+
+    def skip_to(self, offset: int) -> None:
+        """Receive nothing below an offset; what is in hand stays there, and is to be settled."""
+        self.next_offset = max(self.next_offset, offset)
+        self._pass_settled()
+        self._forget_below(self.watermark)
 
     def commitment_offset(self, also: Collection[int]) -> int:
         """Tell the watermark as it will be once the offsets in ``also`` are settled too."""
@@ -210,7 +237,13 @@ class PartitionLedger:
         offset = self.commitment_offset(also)
         above = {settled for settled in self._settled if settled > offset}
         above.update(settled for settled in also if settled > offset and settled in self._pending)
-        return Commitment(offset, encode_gaps(offset, above))
+        return Commitment(offset, encode_gaps(offset, above, self.topic_id))
+
+    def _pass_settled(self) -> None:
+        # What others have settled right behind what we have read counts as read: it is below the watermark
+        # once all before it is settled, and would be in no gap then.
+        while self.next_offset in self._settled:
+            self.next_offset += 1
 
     def _forget_below(self, watermark: int) -> None:
         # Whichever is the shorter walk, so that the cost stays that of the offsets passed.
@@ -264,20 +297,23 @@ class Ledger:
     def __contains__(self, partition: object) -> bool:
         return partition in self._books
 
-    def open(self, partition: Partition, offset: int, settled: Collection[int]) -> PartitionLedger:
+    def open(
+        self, partition: Partition, offset: int, settled: Collection[int], topic_id: bytes = b""
+    ) -> PartitionLedger:
         """Take a partition on, or keep it through a rebalance.
 
         Args:
             partition: topic and number.
             offset: the committed offset, or the first one of the partition.
             settled: offsets above it that are settled, from the commit's metadata.
+            topic_id: of the topic that they count in, for a new book; empty where that is not known.
 
         Returns:
             Its book; reading goes on at the book's ``next_offset``.
         """
         book = self._books.get(partition)
         if book is None:
-            book = self._books[partition] = PartitionLedger(offset, settled)
+            book = self._books[partition] = PartitionLedger(offset, settled, topic_id)
         else:
             before = len(book.pending)
             released = book.adopt(offset, settled)
@@ -300,6 +336,16 @@ class Ledger:
         """Tell whether a record is ours and still to be answered."""
         book = self._books.get(origin[:2])
         return book is not None and origin.offset in book.pending
+
+    def is_settled(self, origin: Origin) -> bool:
+        """Tell whether a record is of a partition of ours, and needs nothing more of us."""
+        book = self._books.get(origin[:2])
+        return book is not None and origin.offset not in book.pending
+
+    def committed(self, partition: Partition) -> int:
+        """Tell up to which offset everything is settled; 0 for a partition that is not ours."""
+        book = self._books.get(partition)
+        return 0 if book is None else book.watermark
 
     def settle(self, origin: Origin) -> None:
         """Note that a record is answered; one that is no longer ours is passed over."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 import trio
@@ -11,8 +11,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from pooler.bus.clients import bounded, pauses_s
-from pooler.bus.ledger import Commitment, Ledger, Partition, decode_gaps
+from pooler.bus.ledger import Commitment, Ledger, Partition
 from pooler.bus.stable import fetch_stable
+from pooler.bus.start import Log, Start, Stop, is_anew, judge_start, remade
+from pooler.bus.topic_ids import TopicIds, as_kafka_writes
 from pooler.config.settings import KafkaSettings
 from pooler.errors import BusError
 
@@ -20,44 +22,7 @@ log = structlog.get_logger(__name__)
 
 _COMMIT_S = 20.0
 _FETCH_S = 10.0
-
-
-class Start(NamedTuple):
-    """Where a new owner of a partition begins.
-
-    Attributes:
-        offset: the first offset that is not settled.
-        settled: offsets above it that are.
-        stopped: why the partition is not to be read; None where it is.
-    """
-
-    offset: int
-    settled: frozenset[int] = frozenset()
-    stopped: str | None = None
-
-
-def judge_start(
-    stored: OffsetAndMetadata | None, first: int, end: int, *, missing: str, out_of_range: str
-) -> Start:
-    """Decide where reading begins, and whether it may.
-
-    Args:
-        stored: what is on record; None where nothing is.
-        first: the first offset that the partition still has.
-        end: the offset behind the last one.
-        missing: ``first`` or ``stop``: what to do where nothing is on record.
-        out_of_range: the same, where what is on record is not there.
-    """
-    if stored is None:
-        why = "no offset is on record" if missing == "stop" else None
-        return Start(first, stopped=why)
-    if first <= stored.offset <= end:
-        return Start(stored.offset, decode_gaps(stored.offset, stored.metadata or ""))
-    if stored.offset < first:
-        why = f"the records from {stored.offset} to {first - 1} are gone without an answer"
-    else:
-        why = f"offset {stored.offset} is on record, but the partition ends at {end}"
-    return Start(first, stopped=why if out_of_range == "stop" else None)
+_LOOK_S = 5.0
 
 
 class Offsets:
@@ -77,7 +42,9 @@ class Offsets:
         self._consumer = consumer
         self._ledger = ledger
         self._settings = settings
+        self._topic_ids = TopicIds(consumer)
         self._on_record: dict[Partition, Commitment] = {}
+        self._logs: dict[Partition, Log] = {}
 
     async def fetch(self, partitions: Collection[Partition]) -> dict[Partition, Start]:
         """Ask where a new owner of partitions begins.
@@ -101,32 +68,89 @@ class Offsets:
 
     async def _fetch(self, partitions: Collection[Partition]) -> dict[Partition, Start]:
         places = [TopicPartition(*partition) for partition in partitions]
-        on_record = await fetch_stable(self._consumer, places)
+        # The topics first: one that is made anew from here on, the next look finds. The ends last: what is
+        # committed up to now is below them.
+        topic_ids = await self._topic_ids.ask(places)
+        found = await fetch_stable(self._consumer, places)
+        self._logs.update(await self._logs_of(places, topic_ids))
+        return {
+            (place.topic, place.partition): self._judged((place.topic, place.partition), found.get(place))
+            for place in places
+        }
+
+    def _judged(self, partition: Partition, found: OffsetAndMetadata | None) -> Start:
+        there, stored = self._logs[partition], None
+        if found is None:
+            self._on_record.pop(partition, None)
+        else:
+            stored = self._on_record[partition] = Commitment(found.offset, found.metadata or "")
+        # A retry topic that was just made: where nothing is, nothing can be passed over.
+        is_new = (
+            stored is None and partition[0] in self._settings.retry_topics and there.first == there.end
+        )
+        start = judge_start(
+            stored,
+            there,
+            self._ledger[partition].topic_id if partition in self._ledger else b"",
+            missing="first" if is_new else self._settings.missing_offset,
+            out_of_range=self._settings.out_of_range,
+        )
+        if not is_new and (stored is None or start.offset != stored.offset):
+            log.warning(
+                "offset_not_there",
+                topic=partition[0],
+                partition=partition[1],
+                on_record=None if stored is None else stored.offset,
+                first=there.first,
+                end=there.end,
+                topic_id=as_kafka_writes(there.topic_id) or None,
+                begins_at=None if start.stopped else start.offset,
+            )
+        return start
+
+    async def _logs_of(
+        self, places: Collection[TopicPartition], topic_ids: Mapping[TopicPartition, bytes]
+    ) -> dict[Partition, Log]:
         firsts = await self._consumer.beginning_offsets(places)
         ends = await self._consumer.end_offsets(places)
-        settings, starts = self._settings, {}
-        for place in places:
-            stored = on_record.get(place)
-            if stored is not None:
-                self._on_record[place] = Commitment(stored.offset, stored.metadata or "")
-            start = starts[place.topic, place.partition] = judge_start(
-                stored,
-                firsts[place],
-                ends[place],
-                missing=settings.missing_offset,
-                out_of_range=settings.out_of_range,
-            )
-            if stored is None or start.offset != stored.offset:
-                log.warning(
-                    "offset_not_there",
-                    topic=place.topic,
-                    partition=place.partition,
-                    on_record=None if stored is None else stored.offset,
-                    first=firsts[place],
-                    end=ends[place],
-                    begins_at=None if start.stopped else start.offset,
-                )
-        return starts
+        return {
+            (place.topic, place.partition): Log(firsts[place], ends[place], topic_ids.get(place, b""))
+            for place in places
+        }
+
+    async def look(self, partitions: Collection[Partition]) -> dict[Partition, Stop]:
+        """Look again what partitions have; nothing is asked unless the brokers have news of topics.
+
+        Args:
+            partitions: those that are ours, stopped ones included.
+
+        Returns:
+            Why those are not to be read that have become another log than the one in our books.
+        """
+        if not self._topic_ids.news:
+            return {}
+        places = [TopicPartition(*partition) for partition in partitions]
+        try:
+            await bounded(self._look(places), _LOOK_S)
+        except (KafkaError, OSError) as error:
+            log.warning("topics_unknown", error=repr(error))
+            return {}
+        stops = {}
+        for partition in partitions:
+            known = self._ledger[partition].topic_id if partition in self._ledger else b""
+            if partition in self._logs and is_anew(known, self._logs[partition].topic_id):
+                # Kafka forgets the offsets of a topic that is deleted. Ours goes on record again, so that the
+                # next owner is stopped too.
+                self._on_record.pop(partition, None)
+                stops[partition] = remade(self._ledger[partition].watermark)
+        return stops
+
+    async def _look(self, places: Collection[TopicPartition]) -> None:
+        self._logs.update(await self._logs_of(places, await self._topic_ids.ask(places)))
+
+    def log_of(self, partition: Partition) -> Log | None:
+        """Tell what a partition had when we last looked; None before the first time."""
+        return self._logs.get(partition)
 
     def behind(self) -> dict[Partition, Commitment]:
         """Tell what may be committed and is not on record yet."""

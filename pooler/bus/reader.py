@@ -6,7 +6,8 @@ each book stands. The group waits for the first phase, and takes us for dead if 
 what may take long, connecting and asking the brokers, is left to the pump.
 """
 
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -16,9 +17,12 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 
 from pooler.bus.clients import bounded
 from pooler.bus.delivery import Delivery
-from pooler.bus.ledger import Ledger, Partition
+from pooler.bus.ledger import Ledger, Partition, decode_gaps
+from pooler.bus.offsets import Offsets
 from pooler.bus.ownership import Ownership
 from pooler.bus.records import record_size
+from pooler.bus.retries import Dues
+from pooler.bus.start import AT_FIRST, Start, Stop, remade
 from pooler.config.settings import KafkaSettings
 from pooler.errors import BusError
 from pooler.model.job import Origin, Record
@@ -37,6 +41,7 @@ class ConsumerPump(ConsumerRebalanceListener):
         consumer: started; this subscribes it.
         settings: the topic, and how much may be in hand.
         ledger: the books of the partitions that are ours.
+        offsets: tells whether they are still the same.
         delivery: gets ready to publish for them, and tells where they begin.
         ownership: shared with the producer pump.
 
@@ -47,16 +52,27 @@ class ConsumerPump(ConsumerRebalanceListener):
     """
 
     def __init__(
-        self, consumer: Any, settings: KafkaSettings, ledger: Ledger, delivery: Delivery, ownership: Ownership
+        self,
+        consumer: Any,
+        settings: KafkaSettings,
+        ledger: Ledger,
+        *,
+        offsets: Offsets,
+        delivery: Delivery,
+        ownership: Ownership,
     ) -> None:
         self._consumer = consumer
         self._settings = settings
         self._ledger = ledger
+        self._offsets = offsets
         self._delivery = delivery
         self._ownership = ownership
-        self.stopped: dict[Partition, str] = {}
+        self.stopped: dict[Partition, Stop] = {}
         self.last_poll = trio.current_time()
         self._mine: frozenset[Partition] = frozenset()
+        # Books of another log than there is now, which is read from its first record once they are answered.
+        self._outlived: set[Partition] = set()
+        self._dues = Dues(settings.retry_topics)
         self._opened = 0
         # Never full: a batch has at least one record, and reading stops at `window_records`.
         room = settings.window_records + settings.max_poll_records
@@ -80,9 +96,11 @@ class ConsumerPump(ConsumerRebalanceListener):
         Raises:
             BusError: the topic cannot be read.
         """
-        self._consumer.subscribe([self._settings.input_topic], listener=self)
+        self._consumer.subscribe([self._settings.input_topic, *self._settings.retry_topics], listener=self)
         while True:
             self._check_membership()
+            if self._ownership.settled.is_set():
+                await self._look()
             if not self._ownership.settled.is_set():
                 if self._opened != self._ownership.assignments:
                     await self._open()
@@ -100,11 +118,15 @@ class ConsumerPump(ConsumerRebalanceListener):
                 continue
             except OffsetOutOfRangeError as error:
                 for place, offset in error.args[0].items():
-                    self._stop((place.topic, place.partition), f"offset {offset} is not there any more")
+                    self._stop((place.topic, place.partition), _vanished(offset))
                 continue
             except KafkaError as error:
                 raise BusError(f"cannot read {self._settings.input_topic}: {error!r}") from error
-            batch = [record for messages in fetched.values() for record in self._received(messages)]
+            batch = [
+                record
+                for place, messages in fetched.items()
+                for record in self._received(self._due(place, messages))
+            ]
             if batch:
                 self._to_records.send_nowait(batch)
 
@@ -123,23 +145,73 @@ class ConsumerPump(ConsumerRebalanceListener):
             return  # decided anew meanwhile: begin again
         self._opened = assignment
         self.stopped.clear()
+        self._outlived.clear()
+        self._dues.forget(starts)
         for partition, start in starts.items():
-            position = start.offset
-            if start.stopped is not None:
-                self._stop(partition, start.stopped)
-            else:
-                position = self._ledger.open(partition, start.offset, start.settled).next_offset
-            self._consumer.seek(TopicPartition(*partition), position)
+            self._consumer.seek(TopicPartition(*partition), self._take_on(partition, start))
         # Only now: what was made ready before does not know yet what a former owner has answered.
         self._ownership.epoch += 1
         self._ownership.settled.set()
-        log.info("partitions_assigned", partitions=sorted(number for _, number in mine))
+        jobs, parked = _numbers(mine, self._settings.input_topic)
+        log.info("partitions_assigned", partitions=jobs, retry_partitions=parked)
 
-    def _stop(self, partition: Partition, why: str) -> None:
+    def _take_on(self, partition: Partition, start: Start) -> int:
+        """Open a book, or keep the one that is open; tell where reading goes on."""
+        kept = partition in self._ledger
+        if kept and start.anew:
+            if start.stopped is not None or self._ledger[partition].pending:
+                # What is in hand was read, and is answered.
+                self._stop_outlived(partition, start.stopped or remade(None), goes_on=start.stopped is None)
+                return start.offset
+            self._ledger.close(partition)
+            kept = False
+        if kept and start.recorded is not None:
+            # What is on record is settled, and no more: in hand there may be what the log has lost since.
+            self._ledger.open(partition, start.recorded.offset, decode_gaps(*start.recorded))
+        if start.stopped is not None:
+            self._stop(partition, start.stopped)
+            return start.offset
+        if not kept:
+            return self._ledger.open(partition, start.offset, start.settled, start.topic_id).next_offset
+        self._ledger[partition].skip_to(start.offset)
+        return self._ledger[partition].next_offset
+
+    async def _look(self) -> None:
+        """Stop what has become another log; begin it anew once what is in hand of the former is answered."""
+        found = await self._offsets.look(self._mine)
+        if not self._ownership.settled.is_set():
+            return  # a rebalance came in between: all are looked at then
+        for partition, stop in found.items():
+            if partition not in self.stopped:
+                self._stop_outlived(partition, stop, goes_on=self._settings.out_of_range == "first")
+        if any(not self._ledger[outlived].pending for outlived in self._outlived):
+            self._outlived.clear()
+            self._offsets.rejoin()
+
+    def _stop_outlived(self, partition: Partition, stop: Stop, *, goes_on: bool) -> None:
+        if goes_on:
+            self._outlived.add(partition)
+            stop = stop._replace(way_on="none is needed: it is begun anew once what is in hand is answered")
+        self._stop(partition, stop)
+
+    def _stop(self, partition: Partition, stop: Stop) -> None:
         """Read nothing more of a partition: what is lost is lost loudly, and the others go on."""
-        self.stopped[partition] = why
+        self.stopped[partition] = stop
         self._consumer.pause(TopicPartition(*partition))
-        log.error("partition_stopped", topic=partition[0], partition=partition[1], reason=why)
+        topic, number = partition
+        log.error("partition_stopped", topic=topic, partition=number, reason=stop.reason, way_on=stop.way_on)
+
+    def _due(self, place: TopicPartition, messages: Sequence[Any]) -> Sequence[Any]:
+        """Take those that are due, on a retry topic; the others are read again once the first of them is."""
+        if not self._dues.concern(place.topic):
+            return messages
+        times_ms = [message.timestamp for message in messages]
+        count = self._dues.take((place.topic, place.partition), times_ms, _now_ms())
+        # A rebalance may have taken the partition while the poll was under way.
+        if count < len(messages) and place in self._consumer.assignment():
+            self._consumer.pause(place)
+            self._consumer.seek(place, messages[count].offset)
+        return messages[:count]
 
     def _received(self, messages: Iterable[Any]) -> Iterable[Record]:
         for message in messages:
@@ -161,13 +233,13 @@ class ConsumerPump(ConsumerRebalanceListener):
         self._crowded = (
             load.records >= mark * settings.window_records or load.size_bytes >= mark * settings.window_bytes
         )
-        paused, assigned = self._consumer.paused(), self._consumer.assignment()
+        paused, assigned, now_ms = self._consumer.paused(), self._consumer.assignment(), _now_ms()
         for partition in self._mine:
             here = TopicPartition(*partition)
             if here not in assigned:
                 continue
             full = self._crowded or not self._taking or partition in self.stopped
-            full = full or self._ledger[partition].full
+            full = full or self._ledger[partition].full or self._dues.holds(partition, now_ms)
             if full and here not in paused:
                 self._consumer.pause(here)
             elif not full and here in paused:
@@ -189,6 +261,23 @@ class ConsumerPump(ConsumerRebalanceListener):
         self._mine = frozenset((place.topic, place.partition) for place in assigned)
         for partition in [held for held in self._ledger if held not in self._mine]:
             self._ledger.close(partition)
+        for partition in [held for held in self.stopped if held not in self._mine]:
+            del self.stopped[partition]
+        self._outlived &= self._mine
         self._ownership.settled.clear()
         self._ownership.assignments += 1
         self._ownership.lost()
+
+
+def _numbers(partitions: Iterable[Partition], input_topic: str) -> tuple[list[int], list[str]]:
+    """Tell, for the log, which partitions of the input topic there are, and which others."""
+    jobs = sorted(number for topic, number in partitions if topic == input_topic)
+    return jobs, sorted(f"{topic}-{number}" for topic, number in partitions if topic != input_topic)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _vanished(offset: int) -> Stop:
+    return Stop(f"offset {offset} is not there any more", f"{AT_FIRST}; without that a restart looks again")

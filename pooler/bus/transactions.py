@@ -30,9 +30,10 @@ from aiokafka.structs import OffsetAndMetadata
 from pooler.bus import clients
 from pooler.bus.delivery import is_too_large, send_all, shrunk
 from pooler.bus.ledger import Ledger, Partition, decode_gaps
-from pooler.bus.offsets import Offsets, Start
+from pooler.bus.offsets import Offsets
 from pooler.bus.ownership import Ownership
 from pooler.bus.publication import Outgoing, Publication, topics
+from pooler.bus.start import Start
 from pooler.config.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)

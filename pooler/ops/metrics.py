@@ -11,11 +11,10 @@ not configured, as a record may name any, counts as ``unknown``: records cannot 
 `pooler.ops.http.metrics_app` serves what `Metrics.exposition` returns.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Literal, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -23,9 +22,8 @@ from prometheus_client.registry import Collector
 from pooler.errors import ErrorCode, Remedy, RemoteError
 from pooler.model.job import Direction
 from pooler.model.outcome import Outcome, Status
-
-BreakerState = Literal["closed", "half_open", "open"]
-"""Whether a remote's jobs may run: yes; a few, on trial; no."""
+from pooler.ops.gauges import LiveGauges
+from pooler.ops.readings import Readable
 
 UNKNOWN: Final = "unknown"
 """The label of a remote that is not configured, and the direction of a job that was refused unread."""
@@ -33,134 +31,11 @@ UNKNOWN: Final = "unknown"
 DURATION_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """From a small file on the same network to a large one over a slow link."""
 
-_BREAKER_VALUES: Final[dict[BreakerState, int]] = {"closed": 0, "half_open": 1, "open": 2}
 _LOGIN_REASONS: Final[dict[Remedy, str]] = {
     Remedy.OTHER_LOGIN: "refused",
     Remedy.FEWER_SESSIONS: "too_many_sessions",
     Remedy.REMOTE_AWAY: "unreachable",
 }
-
-
-class RemoteReading(Protocol):
-    """What a scrape reads of one remote."""
-
-    @property
-    def name(self) -> str:
-        """Its section of connections.ini."""
-        ...
-
-    @property
-    def state(self) -> BreakerState:
-        """Its breaker."""
-        ...
-
-    @property
-    def busy(self) -> int:
-        """Sessions that work on a job."""
-        ...
-
-    @property
-    def idle(self) -> int:
-        """Sessions that wait for one."""
-        ...
-
-    @property
-    def limit(self) -> int:
-        """Sessions that are allowed now."""
-        ...
-
-    @property
-    def waiting(self) -> int:
-        """Jobs in its lane."""
-        ...
-
-
-class FolderReading(Protocol):
-    """What a scrape reads of one local folder."""
-
-    @property
-    def name(self) -> str:
-        """Its section of connections.ini."""
-        ...
-
-    @property
-    def paused(self) -> bool:
-        """Whether it cannot be used now."""
-        ...
-
-    @property
-    def waiting(self) -> int:
-        """Jobs that wait for it."""
-        ...
-
-    @property
-    def free_bytes(self) -> int | None:
-        """Its room; None while that is not known."""
-        ...
-
-
-class PartitionReading(Protocol):
-    """What a scrape reads of one partition."""
-
-    @property
-    def topic(self) -> str:
-        """The topic."""
-        ...
-
-    @property
-    def partition(self) -> int:
-        """The partition's number."""
-        ...
-
-    @property
-    def lag(self) -> int | None:
-        """Records not settled yet; None while the end is not known."""
-        ...
-
-
-class ServiceReading(Protocol):
-    """What a scrape reads of the service as a whole."""
-
-    @property
-    def window_records(self) -> int:
-        """Records read and not settled."""
-        ...
-
-    @property
-    def window_bytes(self) -> int:
-        """Their bytes."""
-        ...
-
-    @property
-    def oldest_job_age_s(self) -> float | None:
-        """Seconds since the oldest of them was first read; None where there are none."""
-        ...
-
-    @property
-    def commit_age_s(self) -> float | None:
-        """Seconds since the last commit; None before the first."""
-        ...
-
-    @property
-    def partitions(self) -> Sequence[PartitionReading]:
-        """The partitions that this pod holds."""
-        ...
-
-
-class Readable(Protocol):
-    """The running service, as far as a scrape reads it; `pooler.ops.http.service.Service` is one."""
-
-    def status(self) -> ServiceReading:
-        """Tell the state of the service at this moment."""
-        ...
-
-    def remotes(self) -> Sequence[RemoteReading]:
-        """Tell the state of every configured remote at this moment."""
-        ...
-
-    def folders(self) -> Sequence[FolderReading]:
-        """Tell the state of every local folder at this moment."""
-        ...
 
 
 class Metrics:
@@ -197,6 +72,9 @@ class Metrics:
         )
         self._retries = self._counter(
             "pooler_retries_total", "Attempts that failed and are tried again.", "remote", "reason"
+        )
+        self._parked = self._counter(
+            "pooler_jobs_parked_total", "Jobs that were parked on a retry topic.", "remote", "delay", "reason"
         )
         self._dead_letters = self._counter(
             "pooler_dead_letters_total", "Records written to the dead-letter topic."
@@ -247,6 +125,10 @@ class Metrics:
         """Count an attempt that failed by ``code`` and is to be tried again."""
         self._retries.labels(self._known(remote), code.value.lower()).inc()
 
+    def parked(self, remote: str, delay_s: float, reason: str) -> None:
+        """Count a job that is parked on the retry topic of a delay; `pooler.flow.parking` has the reasons."""
+        self._parked.labels(self._known(remote), f"{delay_s:g}", reason).inc()
+
     def dead_lettered(self) -> None:
         """Count a record written to the dead-letter topic."""
         self._dead_letters.inc()
@@ -270,7 +152,7 @@ class Metrics:
         Raises:
             ValueError: a service is watched already.
         """
-        self.registry.register(_LiveGauges(service))
+        self.registry.register(LiveGauges(service))
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Write everything down for Prometheus.
@@ -298,107 +180,3 @@ class _WithoutCreated(Collector):
         for metric in self._registry.collect():
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric
-
-
-class _LiveGauges(Collector):
-    """Gauges that are read from the service when asked for."""
-
-    def __init__(self, service: Readable) -> None:
-        self._service = service
-
-    def describe(self) -> Iterator[Metric]:
-        # For the registry to see a second service's names clash, without asking this one for its state.
-        yield from _RemoteGauges().families()
-        yield from _FolderGauges().families()
-        yield from _ServiceGauges().families()
-
-    def collect(self) -> Iterator[Metric]:
-        remotes = _RemoteGauges()
-        for reading in self._service.remotes():
-            remotes.read(reading)
-        yield from remotes.families()
-        folders = _FolderGauges()
-        for folder in self._service.folders():
-            folders.read(folder)
-        yield from folders.families()
-        service = _ServiceGauges()
-        service.read(self._service.status())
-        yield from service.families()
-
-
-class _RemoteGauges:
-    def __init__(self) -> None:
-        self._sessions = GaugeMetricFamily(
-            "pooler_sessions", "Sessions that are open.", labels=["remote", "state"]
-        )
-        self._limit = GaugeMetricFamily(
-            "pooler_session_limit", "Sessions that are allowed now.", labels=["remote"]
-        )
-        self._lane = GaugeMetricFamily("pooler_lane_jobs", "Jobs that wait for a session.", labels=["remote"])
-        self._breaker = GaugeMetricFamily(
-            "pooler_breaker_state", "0 closed, 1 half-open, 2 open.", labels=["remote"]
-        )
-
-    def read(self, remote: RemoteReading) -> None:
-        self._sessions.add_metric([remote.name, "busy"], remote.busy)
-        self._sessions.add_metric([remote.name, "idle"], remote.idle)
-        self._limit.add_metric([remote.name], remote.limit)
-        self._lane.add_metric([remote.name], remote.waiting)
-        self._breaker.add_metric([remote.name], _BREAKER_VALUES[remote.state])
-
-    def families(self) -> tuple[Metric, ...]:
-        return (self._sessions, self._limit, self._lane, self._breaker)
-
-
-class _FolderGauges:
-    def __init__(self) -> None:
-        self._paused = GaugeMetricFamily(
-            "pooler_folder_paused", "1 while a local folder cannot be used.", labels=["folder"]
-        )
-        self._waiting = GaugeMetricFamily(
-            "pooler_folder_jobs", "Jobs that wait for a local folder.", labels=["folder"]
-        )
-        self._free = GaugeMetricFamily(
-            "pooler_folder_free_bytes",
-            "Room in a local folder; absent while that is not known.",
-            labels=["folder"],
-        )
-
-    def read(self, folder: FolderReading) -> None:
-        self._paused.add_metric([folder.name], folder.paused)
-        self._waiting.add_metric([folder.name], folder.waiting)
-        if folder.free_bytes is not None:
-            self._free.add_metric([folder.name], folder.free_bytes)
-
-    def families(self) -> tuple[Metric, ...]:
-        return (self._paused, self._waiting, self._free)
-
-
-class _ServiceGauges:
-    def __init__(self) -> None:
-        self._records = GaugeMetricFamily("pooler_window_records", "Records read and not settled.")
-        self._bytes = GaugeMetricFamily("pooler_window_bytes", "Bytes of the records read and not settled.")
-        self._oldest = GaugeMetricFamily(
-            "pooler_oldest_job_age_seconds", "Since the oldest job not settled was read; 0 without any."
-        )
-        self._commit = GaugeMetricFamily(
-            "pooler_commit_age_seconds", "Since the last commit; absent before the first."
-        )
-        self._lag = GaugeMetricFamily(
-            "pooler_consumer_lag_records",
-            "Records of a partition that are not settled; absent while its end is not known.",
-            labels=["topic", "partition"],
-        )
-
-    def read(self, status: ServiceReading) -> None:
-        self._records.add_metric([], status.window_records)
-        self._bytes.add_metric([], status.window_bytes)
-        self._oldest.add_metric([], status.oldest_job_age_s or 0)
-        if status.commit_age_s is not None:
-            self._commit.add_metric([], status.commit_age_s)
-        for partition in status.partitions:
-            if partition.lag is not None:
-                self._lag.add_metric([partition.topic, str(partition.partition)], partition.lag)
-
-    def families(self) -> tuple[Metric, ...]:
-        return (self._records, self._bytes, self._oldest, self._commit, self._lag)

@@ -54,6 +54,30 @@ def test_what_the_metadata_says_is_settled_is_not_taken_in_again() -> None:
     assert book.watermark == 9
 
 
+@pytest.mark.parametrize("settled", [{8}, {8, 9}, {8, 10}])
+def test_what_was_settled_right_behind_what_is_read_is_committed_too(settled: set[int]) -> None:
+    book = PartitionLedger(7, settled)
+    assert book.receive(7, 1)
+    book.settle(7)
+    # Nothing else was read, and the next owner must not do it again.
+    commitment = book.commitment()
+    covered = set(range(commitment.offset)) | decode_gaps(*commitment)
+    assert covered >= {7, *settled}
+    assert [offset for offset in (8, 9, 10, 11) if book.receive(offset, 1)] == sorted({9, 10, 11} - settled)
+
+
+def test_what_another_has_settled_right_behind_what_we_have_read_stays_settled() -> None:
+    book = PartitionLedger(0)
+    for offset in range(3):
+        book.receive(offset, 1)
+    book.adopt(1, {3, 4, 6})
+    for offset in (1, 2):
+        book.settle(offset)
+    assert book.commitment().offset == 5
+    assert decode_gaps(*book.commitment()) == {6}
+    assert [offset for offset in range(3, 8) if book.receive(offset, 1)] == [5, 7]
+
+
 def test_a_record_that_comes_again_is_not_new() -> None:
     book = PartitionLedger(0)
     assert book.receive(0, 1)

@@ -4,7 +4,9 @@
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from itertools import chain
+from math import inf
 
 import pytest
 import trio
@@ -12,16 +14,18 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pooler.bus.ledger import Commitment, Ledger
 from pooler.bus.publication import Publication
-from pooler.bus.records import Invalid, Undecodable
+from pooler.bus.records import Invalid, OutRecord, Undecodable, dead_letter
+from pooler.bus.retries import park, unpark
 from pooler.bus.sink import KafkaSink
-from pooler.bus.source import Answer, Unreadable
+from pooler.bus.source import Answer, Unreadable, read
 from pooler.errors import BusError
-from pooler.model.job import Delivery, Endpoint, Job, Origin, Record
-from pooler.model.outcome import Ended, Outcome, Status
+from pooler.model.job import Delivery, Endpoint, Job, Origin, Past, Record
+from pooler.model.outcome import Ended, Outcome, Parked, Status
 from pooler.ops.metrics import Metrics
 
 INTERVAL_S = 0.5
 PARTITION = ("ftp-tasks", 0)
+JOB = b'{"src_id": "far", "src_path": "/a", "dst_id": "local", "dst_path": "/a"}'
 
 
 class FakeBridge:
@@ -338,3 +342,108 @@ async def test_cancelled_while_publishing_it_settles_nothing(
             await answers.send(ended(bridge.receive(0)))
             await trio.sleep(10)
     assert bridge.ledger.load.records == 1
+
+
+# ---- jobs that are parked -----------------------------------------------------------------------------
+
+RETRY_TOPIC = "ftp-tasks-retry-10s"
+
+
+def parked(delivery: Delivery, *, not_before: float = -inf, attempts: int = 0) -> Parked:
+    return Parked(delivery, 10.0, not_before, attempts, 0, "gone")
+
+
+def on_topic(out: OutRecord) -> Record:
+    return Record(Origin(RETRY_TOPIC, 0, 3), out.key, out.value, out.headers, timestamp_ms=1)
+
+
+async def test_a_parked_job_goes_out_with_its_offset_and_is_settled(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    record = replace(bridge.receive(0), headers=(("traceparent", b"1"),))
+    job = Job("task", Endpoint("far", "/a"), Endpoint("local", "/a"))
+    async with running(bridge) as answers:
+        await answers.send(parked(Delivery(job, record, 0.0)))
+        await answers.send(ended(bridge.receive(1)))
+    ((publication,),) = bridge.published
+    assert publication.commitment.offset == 2
+    assert bridge.ledger.load.records == 0
+    out = publication.records[0].record
+    assert (out.kind, out.key, out.value) == ("parked 10", record.key, record.value)
+    found = unpark(on_topic(out))
+    assert found is not None
+    assert found[0].headers == record.headers
+    assert found[1].origin == record.origin
+    assert (found[1].times, found[1].error, found[2]) == (1, "gone", 0)
+
+
+async def test_what_a_job_has_behind_it_comes_back_with_it(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    record = replace(bridge.receive(0), value=JOB)
+    await trio.sleep(100)
+    delivery = read(record)
+    assert isinstance(delivery, Delivery)
+    assert delivery.job.task_id == "ftp-tasks-0-0"
+    for attempts in (1, 2):
+        await trio.sleep(10)
+        async with running(bridge) as answers:
+            await answers.send(parked(delivery, not_before=trio.current_time() + 45, attempts=attempts))
+        out = bridge.published[-1][0].records[0].record
+        again = read(on_topic(out), {RETRY_TOPIC})
+        assert isinstance(again, Delivery)
+        # Two clocks are compared, and one of them is not the test's.
+        assert again.received == pytest.approx(100, abs=10)
+        assert again.not_before == pytest.approx(trio.current_time() + 45, abs=10)
+        assert again.past is not None
+        assert (again.past.attempts, again.past.times) == (attempts, attempts)
+        assert again.past.origin == again.original.origin == record.origin
+        assert (again.job, again.record.headers) == (delivery.job, record.headers)
+        # The same record may come again under another place only.
+        again_at = bridge.receive(attempts)
+        delivery = replace(again, record=replace(again.record, origin=again_at.origin))
+    answer = ended(delivery.record, delivery.job.task_id)
+    async with running(bridge) as answers:
+        await answers.send(replace(answer, delivery=replace(delivery)))
+    last = bridge.published[-1][0].records[0].record
+    assert last.headers == record.headers
+
+
+async def test_what_says_where_it_comes_from_names_the_first_reading() -> None:
+    past = Past(Origin("ftp-tasks", 2, 77), 5)
+    junk = Unreadable(
+        Record(Origin(RETRY_TOPIC, 0, 3), None, b"junk"), Undecodable("ValueError", "no JSON"), past
+    )
+    headers = dict(dead_letter(junk.original, Undecodable("ValueError", "no"), limit_bytes=None).headers)
+    assert headers["__connect.errors.topic"] == b"ftp-tasks"
+    assert headers["__connect.errors.offset"] == b"77"
+
+
+async def test_one_that_no_retry_topic_takes_is_answered_and_not_tried_for_ever(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    record = bridge.receive(0)
+    job = Job("task", Endpoint("far", "/a"), Endpoint("local", "/a"))
+    async with running(bridge) as answers:
+        await answers.send(parked(Delivery(job, record, 0.0), attempts=2))
+    (outgoing,) = bridge.published[0][0].records
+    assert outgoing.smaller is not None
+    answer = outgoing.smaller()
+    assert answer.kind == "failure"
+    told = json.loads(answer.value or b"")
+    assert (told["task_id"], told["attempts"], told["retriable"]) == ("task", 2, True)
+    assert told["error_message"] == "too large for the retry topic of 10 s; at last: gone"
+
+
+async def test_headers_of_ours_mean_nothing_on_another_topic(bridge: FakeBridge) -> None:
+    out = park(Record(Origin("ftp-tasks", 0, 9), None, JOB), Past(Origin("x", 0, 1), 5, 3), "parked 10", 7)
+    found = read(Record(Origin("ftp-tasks", 0, 10), None, JOB, out.headers), {RETRY_TOPIC})
+    assert isinstance(found, Delivery)
+    assert (found.past, found.job.task_id, found.record.headers) == (None, "ftp-tasks-0-10", out.headers)
+
+
+async def test_a_clock_that_is_set_back_makes_nothing_younger_than_now(autojump_clock: MockClock) -> None:
+    out = park(Record(Origin("ftp-tasks", 0, 9), None, JOB), Past(Origin("x", 0, 1), 50_000), "parked 10", 0)
+    found = read(on_topic(out), {RETRY_TOPIC}, wall_s=lambda: 20.0)
+    assert isinstance(found, Delivery)
+    assert found.received == trio.current_time()

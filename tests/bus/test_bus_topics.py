@@ -78,6 +78,30 @@ def test_what_is_not_ours_to_judge(given: Topic) -> None:
     assert judge([given], SETTINGS, DAY_S) == []
 
 
+RETRY_TOPIC = "ftp-tasks-retry-1h"
+
+
+@pytest.mark.parametrize("retention_ms", ["90000000", "604800000", "-1"])
+def test_parked_jobs_are_kept_until_their_deadline_and_a_step_longer(retention_ms: str) -> None:
+    assert judge([topic(RETRY_TOPIC, retention_ms=retention_ms)], SETTINGS, DAY_S) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "text"),
+    [
+        (topic(RETRY_TOPIC, retention_ms="89999999"), "stop", "a job may wait 90000 s"),
+        (topic(RETRY_TOPIC, cleanup_policy="compact"), "stop", "cleanup.policy is compact"),
+        (topic(RETRY_TOPIC, min_insync_replicas="4"), "stop", "nothing could be written"),
+        (topic(RETRY_TOPIC, max_message_bytes="999999"), "warn", "less than kafka.max_record_bytes"),
+        (Topic(RETRY_TOPIC, there=False), "stop", "there is none"),
+    ],
+)
+def test_what_is_wrong_with_a_retry_topic(given: Topic, kind: str, text: str) -> None:
+    (found,) = judge([given], SETTINGS, DAY_S)
+    assert (found.kind, found.topic) == (kind, RETRY_TOPIC)
+    assert text in found.text
+
+
 def test_jobs_may_be_kept_for_less_where_they_wait_for_less() -> None:
     assert judge([topic("ftp-tasks", retention_ms="3600000")], SETTINGS, 3600) == []
 

@@ -23,6 +23,7 @@ from pooler.bus.transactions import ExactlyOnce
 from pooler.config.settings import KafkaSettings
 from pooler.errors import BusError
 from pooler.model.job import Origin
+from tests.support.topics_double import TopicsDouble
 
 SETTINGS = KafkaSettings(max_retries=3, base_backoff_ms=1, max_backoff_ms=2, consumer_group="g")
 ZERO, ONE = ("ftp-tasks", 0), ("ftp-tasks", 1)
@@ -56,6 +57,8 @@ class Book:
             raise self.faults[name].pop(0)
 
     # ---- what is asked of a consumer
+
+    _client: TopicsDouble = field(default_factory=TopicsDouble)
 
     @property
     def _coordinator(self) -> "Book":

@@ -26,6 +26,7 @@ def test_the_table_of_metrics_is_the_registry() -> None:
     metrics.job_ended("site-a", Direction.DOWNLOAD, Outcome(Status.SUCCESS, attempts=1))
     metrics.retried("site-a", ErrorCode.IO_ERROR)
     metrics.root_paused("local", "full")
+    metrics.parked("site-a", 10, "away")
     found = {
         (
             family.name + ("_total" if family.type == "counter" else ""),
@@ -59,7 +60,7 @@ def test_the_table_of_routes_is_the_application() -> None:
 def test_the_table_of_routes_has_the_scopes_that_the_api_asks_for() -> None:
     for method, path, scope, _ in rows("Admin API"):
         if path.startswith("`/v1/") and "openapi" not in path:
-            least = {"GET": "read", "POST": "admin" if "drain" in path else "operate"}[method]
+            least = {"GET": "read", "POST": "admin" if "/v1/drain" in path else "operate"}[method]
             assert scope == least
 
 

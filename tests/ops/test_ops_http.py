@@ -15,10 +15,14 @@ import trio
 from hypercorn.typing import ASGIFramework
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from pooler.errors import BusError
+from pooler.flow.deployment import Deployment
+from pooler.model.control import Claim, Knob, Login, Mode, PodNews, RemoteNews, Setting, Trial
 from pooler.ops import logs
 from pooler.ops.http import server
 from pooler.ops.http.app import create_app
 from pooler.ops.http.auth import MAX_FAILURES, Scope, Token
+from pooler.ops.http.deployment import describe
 from pooler.ops.http.framework import bare_app
 from pooler.ops.http.metrics_app import create_metrics_app
 from pooler.ops.http.server import GRACE_S, serve_http
@@ -121,9 +125,18 @@ async def test_status(api: Address) -> None:
     answer = await ask(api, "GET", "/v1/status", bearer("read"))
     assert answer.status == 200
     assert answer.json["version"] == "1.2.3"
-    assert answer.json["partitions"][0] == {
-        "topic": "ftp-tasks", "partition": 0, "position": 12, "watermark": 5, "lag": 5, "settled_above": 2,
+    assert len(answer.json["partitions"]) == 2
+
+
+async def test_the_partitions(api: Address) -> None:
+    running, stopped = (await ask(api, "GET", "/v1/partitions", bearer("read"))).json["partitions"]
+    assert running == {
+        "topic": "ftp-tasks", "partition": 0, "state": "running", "reason": None, "way_on": None,
+        "position": 12, "watermark": 5, "committed": 4, "lag": 5, "settled_above": 2, "in_hand": 5,
+        "oldest_age_s": 12.5,
     }  # fmt: skip
+    assert (stopped["state"], stopped["reason"]) == ("stopped", "no offset is on record")
+    assert stopped["way_on"] == "commit an offset"
 
 
 async def test_remotes_come_without_their_sessions_and_one_with(api: Address) -> None:
@@ -133,7 +146,11 @@ async def test_remotes_come_without_their_sessions_and_one_with(api: Address) ->
     remote = (await ask(api, "GET", "/v1/remotes/site-a", bearer("read"))).json
     sessions = remote.pop("sessions")
     learnt = remote.pop("learnt")
+    limits = remote.pop("limits")
     assert remote == remotes[0]
+    assert (limits["state"], limits["most"], limits["let_in"]) == ("steady", 10, 10)
+    assert limits["decisions"][0]["reason"] == "more sessions do not help"
+    assert limits["decisions"][0]["seen"]["files_per_s"] == 80.0
     assert learnt == {"server": "proftpd 1.3.8", "features": ["MLST", "SIZE"], "mlst": True, "hash": None}
     assert sessions[0] == {
         "busy": True, "job": "task-1", "since_s": 0.5, "bytes": 4096, "peer": "192.0.2.1:21",
@@ -160,7 +177,89 @@ async def test_pause_and_resume(api: Address, service: ServiceDouble) -> None:
     assert (answer.status, answer.json["paused"]) == (200, True)
     answer = await ask(api, "POST", "/v1/remotes/site-a/resume", bearer("operate"))
     assert (answer.status, answer.json["paused"]) == (200, False)
-    assert service.calls == [("pause", "site-a"), ("resume", "site-a")]
+    assert service.calls == [
+        ("work", "site-a", "pause", "operate-name", ""), ("work", "site-a", "run", "operate-name", ""),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "call"),
+    [
+        ("pause?why=they%20asked", ("work", "site-a", "pause", "operate-name", "they asked")),
+        ("drain", ("work", "site-a", "drain", "operate-name", "")),
+        ("limit?max_sessions=3", ("max_sessions", "site-a", "3", "operate-name", "")),
+        ("limit?max_sessions_total=9&why=x", ("max_sessions_total", "site-a", "9", "operate-name", "x")),
+        ("limit?max_sessions=0", ("max_sessions", "site-a", "None", "operate-name", "")),
+        ("bandwidth?bytes_per_s=1000000", ("bandwidth", "site-a", "1000000", "operate-name", "")),
+        ("bandwidth?bytes_per_s=0", ("bandwidth", "site-a", "None", "operate-name", "")),
+        ("reset", ("breaker", "site-a", "None", "operate-name", "")),
+    ],
+)
+async def test_what_is_wanted_of_a_remote_reaches_the_service(
+    api: Address, service: ServiceDouble, path: str, call: tuple[str, ...]
+) -> None:
+    answer = await ask(api, "POST", f"/v1/remotes/site-a/{path}", bearer("operate"))
+    assert (answer.status, answer.json["name"]) == (200, "site-a")
+    assert service.calls == [call]
+
+
+async def test_both_bounds_can_be_set_at_once(api: Address, service: ServiceDouble) -> None:
+    path = "/v1/remotes/site-a/limit?max_sessions=3&max_sessions_total=9"
+    assert (await ask(api, "POST", path, bearer("operate"))).status == 200
+    assert [call[:3] for call in service.calls] == [
+        ("max_sessions", "site-a", "3"), ("max_sessions_total", "site-a", "9"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["limit", "limit?max_sessions=-1", "limit?max_sessions=many", "limit?max_sessions=100001",
+     "bandwidth?bytes_per_s=1e6", "bandwidth?bytes_per_s=-1"],
+)  # fmt: skip
+async def test_a_bound_that_makes_no_sense_is_a_problem(
+    api: Address, service: ServiceDouble, path: str
+) -> None:
+    answer = await ask(api, "POST", f"/v1/remotes/site-a/{path}", bearer("operate"))
+    assert_problem(answer, 400, f"/v1/remotes/site-a/{path.partition('?')[0]}")
+    assert service.calls == []
+
+
+async def test_what_kafka_does_not_take_does_not_hold(api: Address, service: ServiceDouble) -> None:
+    service.deaf = BusError("no answer within 9 s")
+    answer = await ask(api, "POST", "/v1/remotes/site-a/pause", bearer("operate"))
+    assert_problem(answer, 503, "/v1/remotes/site-a/pause")
+    assert "no answer within 9 s" in answer.json["detail"]
+
+
+async def test_the_pods_and_what_operators_want(api: Address, service: ServiceDouble) -> None:
+    deployment = Deployment(["site-a"])
+    claims = {"remote site-a": Claim(2, 3, 9, 10)}
+    remotes = {"site-a": RemoteNews("closed", False, 2, 1, 0, 3, 7, 1.5, 4096)}
+    for number in range(3):
+        news = PodNews(f"cafe{number}", f"pooler-{number}", 1, 1.0, "1.2.3", 3.0, claims, remotes)
+        deployment.hear(news, 100.0 if number else 80.0)
+    deployment.hear(Setting("site-a", Knob.WORK, Mode.PAUSE, "anna", 0.0, "they asked"), 100.0)
+    deployment.hear(Login("site-a", "abc", Trial.REFUSED, "cafe1", "pooler-1", 60.0, "530 no"), 100.0)
+    service.pods = describe(deployment, "cafe1", 101.0)
+    found = (await ask(api, "GET", "/v1/pods", bearer("read"))).json
+    assert [(pod["pod"], pod["me"], pod["silent"], pod["heard_s"]) for pod in found["pods"]] == [
+        ("pooler-0", False, True, 21.0), ("pooler-1", True, False, 1.0), ("pooler-2", False, False, 1.0),
+    ]  # fmt: skip
+    assert found["pods"][0]["shares"] == [
+        {"of": "remote site-a", "holds": 2, "asks": 3, "wants": 9, "total": 10}
+    ]
+    (remote,) = found["remotes"]
+    assert (remote["sessions"], remote["busy"], remote["waiting"], remote["files_per_s"]) == (6, 4, 14, 3.0)
+    assert remote["wanted"] == [
+        {
+            "what": "work",
+            "value": "pause",
+            "by": "anna",
+            "at": "1970-01-01T00:00:00+00:00",
+            "why": "they asked",
+        }
+    ]
+    assert remote["refused"] == [{"pod": "pooler-1", "at": "1970-01-01T00:01:00+00:00", "reply": "530 no"}]
 
 
 async def test_drain_is_accepted_and_told(api: Address, service: ServiceDouble) -> None:
@@ -210,7 +309,7 @@ async def test_a_bug_is_a_problem_that_tells_nothing_and_a_log_line_that_tells_a
 @pytest.mark.parametrize(
     ("method", "path", "least"),
     [
-        ("GET", "/v1/status", "read"), ("GET", "/v1/folders", "read"),
+        ("GET", "/v1/status", "read"), ("GET", "/v1/folders", "read"), ("GET", "/v1/partitions", "read"),
         ("GET", "/v1/remotes", "read"), ("GET", "/v1/remotes/site-a", "read"),
         ("POST", "/v1/remotes/site-a/pause", "operate"), ("POST", "/v1/remotes/site-a/resume", "operate"),
         ("POST", "/v1/drain", "admin"),
@@ -247,7 +346,7 @@ async def test_wrong_tokens_block_their_address(api: Address) -> None:
 async def test_without_tokens_loopback_may_act(open_api: Address, service: ServiceDouble) -> None:
     assert (await ask(open_api, "GET", "/v1/status")).status == 200
     assert (await ask(open_api, "POST", "/v1/remotes/site-a/pause")).status == 200
-    assert service.calls == [("pause", "site-a")]
+    assert service.calls == [("work", "site-a", "pause", "anonymous", "")]
 
 
 @pytest.mark.parametrize(
@@ -309,9 +408,11 @@ async def test_the_openapi_document_declares_every_route_and_answer(api: Address
     }
     assert set(operations) == {
         ("get", "/livez"), ("get", "/live"), ("get", "/health"), ("get", "/readyz"), ("get", "/ready"),
-        ("get", "/stats"), ("get", "/v1/status"), ("get", "/v1/folders"),
+        ("get", "/stats"), ("get", "/v1/status"), ("get", "/v1/folders"), ("get", "/v1/partitions"),
         ("get", "/v1/remotes"), ("get", "/v1/remotes/{name}"),
-        ("post", "/v1/remotes/{name}/pause"), ("post", "/v1/remotes/{name}/resume"), ("post", "/v1/drain"),
+        ("get", "/v1/pods"), ("post", "/v1/remotes/{name}/pause"), ("post", "/v1/remotes/{name}/resume"),
+        ("post", "/v1/remotes/{name}/drain"), ("post", "/v1/remotes/{name}/limit"),
+        ("post", "/v1/remotes/{name}/bandwidth"), ("post", "/v1/remotes/{name}/reset"), ("post", "/v1/drain"),
     }  # fmt: skip
     assert len({operation["operationId"] for operation in operations.values()}) == len(operations)
     for (method, path), operation in operations.items():
@@ -321,7 +422,8 @@ async def test_the_openapi_document_declares_every_route_and_answer(api: Address
             assert declared == ({"200", "503", "500"} if path in {"/readyz", "/ready"} else {"200", "500"})
             continue
         expected = {"202" if path == "/v1/drain" else "200", "401", "403", "429", "500"}
-        assert declared == expected | ({"404"} if "{name}" in path else set()), (method, path)
+        steered = {"400", "503"} if "{name}" in path and method == "post" else set()
+        assert declared == expected | steered | ({"404"} if "{name}" in path else set()), (method, path)
         assert operation["security"] == [{"token": []}]
         for status, response in operation["responses"].items():
             media_type = "application/json" if status < "300" else "application/problem+json"
@@ -332,7 +434,8 @@ async def test_answers_are_as_the_openapi_document_says(api: Address) -> None:
     document = (await ask(api, "GET", "/v1/openapi.json")).json
     for path, url in [
         ("/livez", "/livez"), ("/readyz", "/readyz"), ("/stats", "/stats"),
-        ("/v1/status", "/v1/status"), ("/v1/remotes", "/v1/remotes"),
+        ("/v1/status", "/v1/status"), ("/v1/remotes", "/v1/remotes"), ("/v1/partitions", "/v1/partitions"),
+        ("/v1/pods", "/v1/pods"),
         ("/v1/remotes/{name}", "/v1/remotes/site-a"), ("/v1/remotes/{name}", "/v1/remotes/none"),
     ]:  # fmt: skip
         answer = await ask(api, "GET", url, bearer("read"))

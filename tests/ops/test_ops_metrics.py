@@ -89,6 +89,8 @@ def test_gauges_are_read_at_each_scrape(metrics: Metrics) -> None:
     assert value(metrics, "pooler_breaker_state", remote="site-b") == 2
     assert value(metrics, "pooler_consumer_lag_records", topic="ftp-tasks", partition="0") == 5
     assert value(metrics, "pooler_consumer_lag_records", topic="ftp-tasks", partition="1") is None
+    assert value(metrics, "pooler_partition_stopped", topic="ftp-tasks", partition="0") == 0
+    assert value(metrics, "pooler_partition_stopped", topic="ftp-tasks", partition="1") == 1
     assert value(metrics, "pooler_window_records") == 9
     assert value(metrics, "pooler_window_bytes") == 900
     assert value(metrics, "pooler_oldest_job_age_seconds") == 12.5

@@ -1,28 +1,20 @@
-"""The admin API, version 1: see the service, pause and resume remotes, drain the pod.
+"""The admin API, version 1: see the service, steer its remotes, drain the pod.
 
-`service` says what it asks of the running service, `auth` who may ask, `problems` how it says no, `probes`
-what needs no token, and `server` puts it on a port. Its OpenAPI 3.1 document is at ``/v1/openapi.json``.
+`service` says what it asks of the running service, `steering` has what is not of this pod alone,
+`views` what all routes share, `auth` who may ask, `problems` how it says no, `probes` what needs no
+token, and `server` puts it on a port. Its OpenAPI 3.1 document is at ``/v1/openapi.json``.
 
-Every view is async and none of them awaits: Quart would run a plain one in a thread, beside the loop.
+Every view is async, though few of them await: Quart would run a plain one in a thread, beside the loop.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any
 
-import structlog
-from quart import Blueprint, request
-from quart_schema import (
-    Info,
-    OpenAPIProvider,
-    QuartSchema,
-    document_response,
-    security_scheme,
-    validate_response,
-)
+from quart import Blueprint
+from quart_schema import Info, OpenAPIProvider, QuartSchema
 from quart_schema.openapi import HttpSecurityScheme
 from quart_trio import QuartTrio
 from werkzeug.exceptions import NotFound
@@ -31,19 +23,16 @@ from pooler.ops.http.auth import Caller, Guard, Scope, Token
 from pooler.ops.http.framework import bare_app
 from pooler.ops.http.probes import probes
 from pooler.ops.http.problems import CONTENT_TYPE, Problem
-from pooler.ops.http.service import FolderStatus, RemoteStatus, RemoteSummary, Service, ServiceStatus
-
-log = structlog.get_logger()
-
-R = TypeVar("R")
-
-_ALWAYS: Final = (
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.INTERNAL_SERVER_ERROR,
+from pooler.ops.http.service import (
+    FolderStatus,
+    PartitionStatus,
+    RemoteStatus,
+    RemoteSummary,
+    Service,
+    ServiceStatus,
 )
-"""What any route below ``/v1`` may answer instead of what was asked for."""
+from pooler.ops.http.steering import steering
+from pooler.ops.http.views import answers, audit
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +57,17 @@ class Folders:
     folders: tuple[FolderStatus, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Partitions:
+    """The partitions that this pod holds.
+
+    Attributes:
+        partitions: by topic and number.
+    """
+
+    partitions: tuple[PartitionStatus, ...]
+
+
 def create_app(service: Service, tokens: tuple[Token, ...]) -> QuartTrio:
     """Make the admin API.
 
@@ -90,7 +90,9 @@ def create_app(service: Service, tokens: tuple[Token, ...]) -> QuartTrio:
     app.register_blueprint(probes(service))
     guard = Guard(tokens)
     app.register_blueprint(_version_1(service, guard))
+    app.register_blueprint(steering(service, guard))
     app.register_blueprint(_local_folders(service, guard))
+    app.register_blueprint(_input(service, guard))
     return app
 
 
@@ -104,47 +106,29 @@ def _version_1(service: Service, guard: Guard) -> Blueprint:
         raise NotFound(f"There is no remote {name!r}.")
 
     @routes.get("/status")
-    @_answers(guard, Scope.READ, ServiceStatus)
+    @answers(guard, Scope.READ, ServiceStatus)
     async def status(_caller: Caller) -> ServiceStatus:
         """Tell the state of this pod."""
         return service.status()
 
     @routes.get("/remotes")
-    @_answers(guard, Scope.READ, Remotes)
+    @answers(guard, Scope.READ, Remotes)
     async def remotes(_caller: Caller) -> Remotes:
         """List the remotes, without their sessions."""
         return Remotes(service.remotes())
 
     @routes.get("/remotes/<name>")
-    @_answers(guard, Scope.READ, RemoteStatus, HTTPStatus.NOT_FOUND)
+    @answers(guard, Scope.READ, RemoteStatus, HTTPStatus.NOT_FOUND)
     async def remote(_caller: Caller, name: str) -> RemoteStatus:
         """Tell the state of one remote, with its sessions."""
         return find(name)
 
-    @routes.post("/remotes/<name>/pause")
-    @_answers(guard, Scope.OPERATE, RemoteStatus, HTTPStatus.NOT_FOUND)
-    async def pause(caller: Caller, name: str) -> RemoteStatus:
-        """Start no more jobs on a remote; those that run go on."""
-        find(name)
-        service.pause(name)
-        _audit(caller, "pause", remote=name)
-        return find(name)
-
-    @routes.post("/remotes/<name>/resume")
-    @_answers(guard, Scope.OPERATE, RemoteStatus, HTTPStatus.NOT_FOUND)
-    async def resume(caller: Caller, name: str) -> RemoteStatus:
-        """Let a paused remote's jobs run again."""
-        find(name)
-        service.resume(name)
-        _audit(caller, "resume", remote=name)
-        return find(name)
-
     @routes.post("/drain")
-    @_answers(guard, Scope.ADMIN, ServiceStatus, status=HTTPStatus.ACCEPTED)
+    @answers(guard, Scope.ADMIN, ServiceStatus, status=HTTPStatus.ACCEPTED)
     async def drain(caller: Caller) -> tuple[ServiceStatus, int]:
         """Finish what runs, take nothing new, and end the process."""
         service.drain()
-        _audit(caller, "drain")
+        audit(caller, "drain")
         return service.status(), HTTPStatus.ACCEPTED
 
     return routes
@@ -154,7 +138,7 @@ def _local_folders(service: Service, guard: Guard) -> Blueprint:
     routes = Blueprint("folders", __name__, url_prefix="/v1")
 
     @routes.get("/folders")
-    @_answers(guard, Scope.READ, Folders)
+    @answers(guard, Scope.READ, Folders)
     async def folders(_caller: Caller) -> Folders:
         """List the local folders."""
         return Folders(service.folders())
@@ -162,38 +146,16 @@ def _local_folders(service: Service, guard: Guard) -> Blueprint:
     return routes
 
 
-def _audit(caller: Caller, action: str, **fields: str) -> None:
-    log.info("api_action", action=action, by=caller.name, address=caller.address, **fields)
+def _input(service: Service, guard: Guard) -> Blueprint:
+    routes = Blueprint("partitions", __name__, url_prefix="/v1")
 
+    @routes.get("/partitions")
+    @answers(guard, Scope.READ, Partitions)
+    async def partitions(_caller: Caller) -> Partitions:
+        """List the partitions of the input topic that this pod holds."""
+        return Partitions(service.status().partitions)
 
-def _answers(
-    guard: Guard,
-    scope: Scope,
-    model: type,
-    *problems: HTTPStatus,
-    status: HTTPStatus = HTTPStatus.OK,
-) -> Callable[[Callable[..., Awaitable[R]]], Callable[..., Awaitable[Any]]]:
-    """Guard a view, and declare all that it may answer.
-
-    Args:
-        guard: tells whether the caller may; the view gets the caller as its first argument.
-        scope: what the caller's token must allow.
-        model: the answer that was asked for.
-        problems: what else may be answered, besides what any route may.
-        status: of the answer that was asked for.
-    """
-
-    def decorate(view: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[Any]]:
-        @wraps(view)
-        async def guarded(**arguments: str) -> R:
-            return await view(guard.admit(request, scope), **arguments)
-
-        declared: Callable[..., Awaitable[Any]] = validate_response(model, status)(guarded)
-        for problem in (*problems, *_ALWAYS):
-            declared = document_response(Problem, problem)(declared)
-        return security_scheme([{"token": []}])(declared)
-
-    return decorate
+    return routes
 
 
 class _Document(OpenAPIProvider):

@@ -13,7 +13,7 @@ from quart_schema import document_response
 
 from pooler.ops.http.problems import Problem
 from pooler.ops.http.service import Service
-from pooler.ops.metrics import BreakerState
+from pooler.ops.readings import BreakerState
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What the admin API asks of the running service, and the snapshots that it gets.
 
-`pooler.app` implements `Service`. Every method is plain: it decides and records without awaiting, so that an
+`pooler.service` implements `Service`. What tells something is plain: it does not await, so that an
 answer shows one moment and not a mixture of two.
 """
 
@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from pooler.ops.metrics import BreakerState
+from pooler.model.control import Knob, Mode
+from pooler.ops.http.deployment import DeploymentStatus
+from pooler.ops.readings import BreakerState, PartitionState
 
 Plain = bool | int | str | list[str] | None
 """What stands for itself in JSON."""
@@ -46,11 +48,16 @@ class RemoteSummary:
         busy: sessions that work on a job.
         idle: sessions that wait for one.
         limit: sessions that are allowed now.
+        target: sessions that would serve best, as far as is known, whatever is allowed.
         waiting: jobs in its lane.
+        parked: how often a job was parked since the start.
         oldest_wait_s: how long the first of them has waited, in seconds; None where none waits.
         succeeded: jobs since the start, those that were skipped included.
         failed: jobs since the start.
         last_error: the newest failure, for people; None where there was none.
+        maintenance_until: the end of the maintenance window that it is in, by ISO 8601 in UTC; None outside
+            of any.
+        bandwidth_bytes_per_s: how many bytes a second may pass; None for any number.
     """
 
     name: str
@@ -61,11 +68,91 @@ class RemoteSummary:
     busy: int
     idle: int
     limit: int
+    target: int
     waiting: int
+    parked: int
     oldest_wait_s: float | None
     succeeded: int
     failed: int
     last_error: str | None
+    maintenance_until: str | None
+    bandwidth_bytes_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MovedStatus:
+    """What so many sessions moved within a few seconds.
+
+    Attributes:
+        sessions: how many.
+        seconds: how long that was looked at.
+        files_per_s: transfers that ended well, a second.
+        bytes_per_s: bytes that went over, a second.
+        reply_s: how long one of those transfers took, in seconds; None where none ended.
+    """
+
+    sessions: int
+    seconds: float
+    files_per_s: float
+    bytes_per_s: int
+    reply_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitDecision:
+    """A change of a remote's limit, or a try that led to none.
+
+    Attributes:
+        ago_s: how long ago, in seconds.
+        before: sessions that were allowed.
+        after: sessions that are allowed since.
+        reason: why, for people.
+        state: what the limit was about then, as in ``LimitStatus``.
+        seen: what was moved; None where that did not count.
+        against: what it was compared with; None likewise.
+        gain: the one over the other, as a factor; None likewise.
+        error: the server's words; None where it said nothing.
+    """
+
+    ago_s: float
+    before: int
+    after: int
+    reason: str
+    state: str
+    seen: MovedStatus | None
+    against: MovedStatus | None
+    gain: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitStatus:
+    """Why a remote's limit is what it is.
+
+    Attributes:
+        state: ``starting`` (doubling), ``probing`` (between too few and too many), ``steady`` (now and then one
+            more or fewer), ``cooling`` (the server has just refused more), or ``fixed`` (nothing is tried).
+        most: sessions that it may have for itself.
+        shared_with: the other remotes of its ``limit_group``.
+        shared_most: sessions that all of them may have together.
+        share: sessions of all pods together that are this one's now; None where there is no such bound.
+        let_in: sessions that the server had let in when it refused more; None where it never did.
+        cools_s: seconds until one more than that may be tried; None where it may.
+        next_login_s: seconds until the bound on logins a minute lets one through.
+        data_connections_per_s: data connections a second that are allowed now.
+        decisions: the last ones, newest first.
+    """
+
+    state: str
+    most: int
+    shared_with: tuple[str, ...]
+    shared_most: int
+    share: int | None
+    let_in: int | None
+    cools_s: float | None
+    next_login_s: float
+    data_connections_per_s: float
+    decisions: tuple[LimitDecision, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +160,13 @@ class RemoteStatus(RemoteSummary):
     """One configured remote, with its sessions and what they have found out.
 
     Attributes:
+        limits: why its limit is what it is.
         sessions: one entry for each that is open.
         learnt: what the server says of itself, and what of it was found to work; None where nothing was
             tried. docs/ftp.md has the names.
     """
 
+    limits: LimitStatus
     sessions: tuple[SessionStatus, ...]
     learnt: Mapping[str, Plain]
 
@@ -115,18 +204,32 @@ class PartitionStatus:
     Attributes:
         topic: its topic.
         partition: its number.
+        state: ``running``; ``paused`` while enough is in hand, the pod drains, or no parked job is due; or
+            ``stopped``: it is not read, and will not be by itself.
+        reason: why it is stopped, for people; None where it is not.
+        way_on: what they can do about that; None where it is not.
         position: the offset of the next record to read.
         watermark: the next offset to commit.
-        lag: records not settled yet; None while the end is not known.
+        committed: the offset on record; None where there is none yet.
+        lag: records not settled yet, or all that there are where it is stopped; None while the end is not
+            known.
         settled_above: records settled above the watermark.
+        in_hand: records read and not settled.
+        oldest_age_s: seconds since the oldest job of these was first read; None where there is none.
     """
 
     topic: str
     partition: int
+    state: PartitionState
+    reason: str | None
+    way_on: str | None
     position: int
     watermark: int
+    committed: int | None
     lag: int | None
     settled_above: int
+    in_hand: int
+    oldest_age_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,19 +282,23 @@ class Service(Protocol):
         """Tell the state of every local folder at this moment."""
         ...
 
-    def pause(self, name: str) -> None:
-        """Start no more jobs on a remote; those that run go on. No effect on one that is paused.
-
-        Raises:
-            KeyError: there is no such remote.
-        """
+    def deployment(self) -> DeploymentStatus:
+        """Tell the state of all pods at this moment."""
         ...
 
-    def resume(self, name: str) -> None:
-        """Let a paused remote's jobs run again. No effect on one that is not paused.
+    async def steer(self, name: str, knob: Knob, value: Mode | int | None, *, by: str, why: str) -> None:
+        """Have something hold for a remote, on all pods where they know of each other.
+
+        Args:
+            name: the remote's.
+            knob: what is set.
+            value: what to; None to leave it to the configuration again, and for what has no value.
+            by: who wants it.
+            why: in their words.
 
         Raises:
             KeyError: there is no such remote.
+            BusError: it is not known whether it holds.
         """
         ...
 

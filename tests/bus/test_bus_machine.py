@@ -1,0 +1,312 @@
+"""Books, codec, rebalances and retries against a model: whatever dies or sleeps, each job has one answer.
+
+The world is a broker that keeps transactions, and processes with the real books. They keep to the order of
+`pooler.bus.transactions`: start the partition's producer, then read what is committed, then publish.
+"""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from pooler.bus.ledger import METADATA_BYTES, SPAN_LIMIT, Commitment, Ledger, Partition, decode_gaps
+from pooler.model.job import Origin
+
+PARTITIONS: tuple[Partition, ...] = (("tasks", 0), ("tasks", 1), ("tasks", 2))
+PODS = 3
+ATTEMPTS = 3
+POLL = 40
+REMEMBERED = 1_000  # offsets: a commitment that is older than that can come back from nowhere
+STEPS = int(os.environ.get("POOLER_MACHINE_STEPS", "1000000"))
+
+
+@dataclass
+class Broker:
+    """What is in the topics, and what readers of committed records see."""
+
+    log: dict[Partition, list[int]] = field(default_factory=lambda: {where: [] for where in PARTITIONS})
+    ends: Counter[Partition] = field(default_factory=Counter)
+    committed: dict[Partition, Commitment] = field(
+        default_factory=lambda: dict.fromkeys(PARTITIONS, Commitment(0, ""))
+    )
+    producers: Counter[Partition] = field(default_factory=Counter)
+    answers: Counter[Origin] = field(default_factory=Counter)
+
+    def start_producer(self, where: Partition) -> int:
+        """Shut out whoever had one."""
+        self.producers[where] += 1
+        return self.producers[where]
+
+
+@dataclass
+class Pod:
+    """A process: its books, its jobs, and what it believes about its producers."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    epochs: dict[Partition, int] = field(default_factory=dict)
+    attempts: dict[Origin, int] = field(default_factory=dict)
+    ended: set[Origin] = field(default_factory=set)
+    ready: dict[Partition, tuple[frozenset[Origin], Commitment]] = field(default_factory=dict)
+    awake: bool = True
+
+    def drop(self, where: Partition) -> None:
+        """Let go of a partition and of its jobs."""
+        if where in self.ledger:
+            self.ledger.close(where)
+        self.epochs.pop(where, None)
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget jobs that are not wanted any more, and what was made ready under an older opening."""
+        self.attempts = {
+            origin: count for origin, count in self.attempts.items() if self.ledger.wants(origin)
+        }
+        self.ended = {origin for origin in self.ended if self.ledger.wants(origin)}
+        self.ready.clear()
+
+
+class World:
+    """Every step is one that may happen at any time; ``seed`` numbers choose among what is possible."""
+
+    def __init__(self) -> None:
+        self.broker = Broker()
+        self.pods = [Pod() for _ in range(PODS)]
+        self.rebalance(0)
+
+    # ---- what happens --------------------------------------------------------------------------------
+
+    def append(self, seed: int) -> None:
+        """Jobs come in; offsets have holes."""
+        where = PARTITIONS[seed % len(PARTITIONS)]
+        for number in range(seed % 7):
+            offset = self.broker.ends[where] + (seed >> number) % 3
+            self.broker.log[where].append(offset)
+            self.broker.ends[where] = offset + 1
+
+    def poll(self, seed: int) -> None:
+        """A process reads on; what comes as new has no answer yet, unless the process was shut out."""
+        pod = self._awake(seed)
+        if pod is None:
+            return
+        for where in list(pod.ledger):
+            book = pod.ledger[where]
+            log = self.broker.log[where]
+            for offset in log[_first_from(log, book.next_offset) :][:POLL]:
+                if book.full:
+                    break
+                origin = Origin(*where, offset)
+                if pod.ledger.receive(origin, 1):
+                    if self._rightful(pod, where):
+                        assert not self.broker.answers[origin], f"{origin} is done again though answered"
+                    pod.attempts[origin] = 0
+
+    def attempt(self, seed: int) -> None:
+        """Attempts at jobs end them, or fail; the last one that is allowed ends its job too."""
+        pod = self._awake(seed)
+        waiting = [] if pod is None else [origin for origin in pod.attempts if origin not in pod.ended]
+        if pod is None:
+            return
+        for number, origin in enumerate(waiting[seed % 5 :: 1 + seed % 3]):
+            pod.attempts[origin] += 1
+            if (seed >> number % 16) % 3 or pod.attempts[origin] >= ATTEMPTS:
+                pod.ended.add(origin)
+
+    def prepare(self, seed: int) -> None:
+        """A publication is made ready, to be written later."""
+        pod = self._awake(seed)
+        if pod is None:
+            return
+        for where in pod.ledger:
+            batch = frozenset(
+                origin for origin in pod.ended if origin[:2] == where and pod.ledger.wants(origin)
+            )
+            if batch:
+                commitment = pod.ledger[where].commitment({origin.offset for origin in batch})
+                pod.ready[where] = batch, commitment
+
+    def publish(self, seed: int) -> None:
+        """It is written, or fails before the commit, or behind it: the process cannot tell these two."""
+        pod = self._awake(seed)
+        if pod is None or not pod.ready:
+            return
+        where = sorted(pod.ready)[seed % len(pod.ready)]
+        batch, commitment = pod.ready.pop(where)
+        if not self._rightful(pod, where):
+            pod.drop(where)  # fenced: the group is asked anew
+            return
+        end = seed % 5
+        if end != 0:
+            assert len(commitment.metadata) <= METADATA_BYTES
+            self.broker.answers.update(batch)
+            self.broker.committed[where] = commitment
+        if end <= 1:
+            self._open(pod, where)  # the end is not known: the producer is started anew, which tells
+            return
+        for origin in batch:
+            pod.ledger.settle(origin)
+            pod.attempts.pop(origin, None)
+            pod.ended.discard(origin)
+
+    def rebalance(self, seed: int) -> None:
+        """The group decides anew among those who are awake; who sleeps keeps what it believes."""
+        awake = [pod for pod in self.pods if pod.awake]
+        if not awake:
+            return
+        mine = {where: awake[(seed >> index) % len(awake)] for index, where in enumerate(PARTITIONS)}
+        for pod in awake:
+            for where in [held for held in pod.ledger if mine[held] is not pod]:
+                pod.drop(where)
+        for where, pod in mine.items():
+            self._open(pod, where)
+
+    def die(self, seed: int) -> None:
+        """A process is killed, and another one takes its place."""
+        self.pods[seed % PODS] = Pod()
+        if seed % 2:
+            self.rebalance(seed)
+
+    def doze(self, seed: int) -> None:
+        """A process is stopped for longer than its session, or wakes up, perhaps to join at once."""
+        pod = self.pods[seed % PODS]
+        pod.awake = not pod.awake
+        if not pod.awake or seed % 2:
+            self.rebalance(seed)
+
+    STEPS: tuple[Callable[["World", int], None], ...] = (
+        append, poll, attempt, attempt, attempt, prepare, publish, publish,
+    )  # fmt: skip
+    TURNS: tuple[Callable[["World", int], None], ...] = (rebalance, die, doze)
+
+    # ---- what must hold ------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Nobody has two answers, and what is committed is answered."""
+        for where, commitment in self.broker.committed.items():
+            gaps = decode_gaps(*commitment)
+            for offset in self.broker.log[where]:
+                answers = self.broker.answers[Origin(*where, offset)]
+                covered = offset < commitment.offset or offset in gaps
+                assert answers == covered, f"{where} {offset}: {answers} answers, committed: {covered}"
+        for pod in self.pods:
+            for where in pod.ledger:
+                book = pod.ledger[where]
+                # A poll may go that far beyond, and holes count.
+                assert book.next_offset - book.watermark < SPAN_LIMIT + 3 * POLL
+
+    def forget_the_past(self) -> None:
+        """Drop what was committed long ago from the log, so that a long run stays as quick as a short one."""
+        for where, commitment in self.broker.committed.items():
+            log = self.broker.log[where]
+            past = _first_from(log, commitment.offset - REMEMBERED)
+            for offset in log[:past]:
+                assert self.broker.answers.pop(Origin(*where, offset)) == 1
+            del log[:past]
+
+    def settle_down(self) -> None:
+        """All wake up, and nothing goes wrong any more: then every job is answered, once."""
+        for pod in self.pods:
+            pod.awake = True
+        self.rebalance(0)
+        for _ in range(2_000):
+            if all(self.broker.committed[where].offset >= self.broker.ends[where] for where in PARTITIONS):
+                break
+            for index in range(PODS):
+                self.poll(index)
+                pod = self.pods[index]
+                pod.ended |= pod.attempts.keys()
+                self.prepare(index)
+                for _ in range(len(pod.ready)):
+                    self.publish(_ends_well(index))
+        self.check()
+        for where in PARTITIONS:
+            assert self.broker.committed[where] == Commitment(self.broker.ends[where], "")
+
+    def _awake(self, seed: int) -> Pod | None:
+        pod = self.pods[seed % PODS]
+        return pod if pod.awake else None
+
+    def _rightful(self, pod: Pod, where: Partition) -> bool:
+        return pod.epochs.get(where) == self.broker.producers[where]
+
+    def _open(self, pod: Pod, where: Partition) -> None:
+        pod.epochs[where] = self.broker.start_producer(where)
+        commitment = self.broker.committed[where]
+        pod.ledger.open(where, commitment.offset, decode_gaps(*commitment))
+        pod.forget()
+
+
+def _first_from(log: list[int], offset: int) -> int:
+    low, high = 0, len(log)
+    while low < high:
+        middle = (low + high) // 2
+        if log[middle] < offset:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _ends_well(index: int) -> int:
+    """Find a seed for a process, by which its publication neither fails nor has an unknown end."""
+    return next(seed for seed in range(index, 100, PODS) if seed % 5 > 1)
+
+
+SEEDS = st.integers(0, 2**16)
+
+
+class WorldMachine(RuleBasedStateMachine):
+    """Hypothesis looks for the steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+
+    @rule(step=st.sampled_from(World.STEPS), seed=SEEDS)
+    def go_on(self, step: Callable[[World, int], None], seed: int) -> None:
+        step(self.world, seed)
+
+    @rule(turn=st.sampled_from(World.TURNS), seed=SEEDS)
+    def be_disturbed(self, turn: Callable[[World, int], None], seed: int) -> None:
+        turn(self.world, seed)
+
+    @invariant()
+    def each_job_has_one_answer(self) -> None:
+        self.world.check()
+
+    def teardown(self) -> None:
+        self.world.settle_down()
+
+
+WorldMachine.TestCase.settings = settings(stateful_step_count=60, deadline=None)
+TestWorld = WorldMachine.TestCase
+
+
+def walk(seed: int, steps: int) -> Counter[str]:
+    """Take so many steps at random; every 50th is a disturbance. What was done, by name."""
+    drawn, world, done = random.Random(seed), World(), Counter[str]()
+    for number in range(steps):
+        step = drawn.choice(World.TURNS if number % 50 == 49 else World.STEPS)
+        step(world, drawn.randrange(2**16))
+        done[step.__name__] += 1
+        if number % 100 == 99:
+            world.check()
+            world.forget_the_past()
+    world.settle_down()
+    return done
+
+
+def test_a_walk_of_twenty_thousand_steps() -> None:
+    done = walk(20261123, 20_000)
+    assert done.total() == 20_000
+    assert min(done.values()) > 100
+
+
+@pytest.mark.long
+def test_a_walk_of_a_million_steps() -> None:
+    assert sum(walk(seed, STEPS // 10).total() for seed in range(10)) == STEPS
