@@ -3,7 +3,8 @@
 From the outside in, each owns what is indented under it:
 
     operating: admin API, metrics, signals
-      bridge: consumer pump and producer pump (asyncio), nothing else
+      steered: what holds for all pods: the control topic (asyncio), and who obeys it
+       bridge: consumer pump and producer pump (asyncio), nothing else
         publishing: the sink
           keeping: one keeper for each local root
             finishing: one finisher for each local root
@@ -33,9 +34,11 @@ from hypercorn.typing import ASGIFramework
 from pooler.bus.bridge import open_bridge
 from pooler.bus.sink import KafkaSink
 from pooler.bus.source import Answer, KafkaSource
+from pooler.bus.steered import steered
+from pooler.bus.window import Window
 from pooler.config import Configuration
 from pooler.config.settings import ApiSettings, MetricsSettings
-from pooler.crew import Crew, assemble, worker_name
+from pooler.crew import Crew, assemble, make_steering, worker_name
 from pooler.errors import ConfigError, LocalFileError
 from pooler.model.job import Delivery
 from pooler.ops.http.app import create_app
@@ -123,6 +126,8 @@ async def conduct(
             finally:
                 with trio.move_on_after(_LEAVE_S, shield=True):
                     await _leave(crew)
+    with trio.move_on_after(_LEAVE_S):
+        await _close_logbooks(crew)
     if publishing.cancel_scope.cancelled_caught:
         log.warning("drain_cut_short", unanswered=len(crew.endings.in_flow))
 
@@ -131,6 +136,12 @@ async def _leave(crew: Crew) -> None:
     async with trio.open_nursery() as leaving:
         for keeper in crew.keepers.values():
             leaving.start_soon(keeper.leave)
+
+
+async def _close_logbooks(crew: Crew) -> None:
+    async with trio.open_nursery() as closing:
+        for logbook in crew.logbooks.values():
+            closing.start_soon(logbook.close)
 
 
 async def _drive(
@@ -197,8 +208,9 @@ async def run(
         if not service.attached:
             connecting.cancel()  # nothing is in hand yet, and the brokers may be away for long
 
+    steering = make_steering(configuration)
     service = RunningService(
-        {remote.name: remote.host for remote in configuration.connections.remotes}, begin_drain
+        {remote.name: remote.host for remote in configuration.connections.remotes}, begin_drain, steering
     )
     metrics = Metrics(version(), [remote.name for remote in configuration.connections.remotes])
     metrics.watch(service)
@@ -207,8 +219,10 @@ async def run(
         # Before the group is joined: a pod that cannot work must not take partitions from those that can.
         await check_roots(configuration)
         with connecting:
-            async with open_bridge(kafka, configuration.settings.retry.deadline_seconds) as bridge:
-                source = KafkaSource(bridge)
+            deadline_s = configuration.settings.retry.deadline_seconds
+            # Before the group is joined: who does not know what operators want must not take jobs.
+            async with steered(kafka, steering), open_bridge(kafka, deadline_s) as bridge:
+                source = KafkaSource(bridge, kafka.retry_topics)
                 sink = KafkaSink(
                     bridge,
                     worker=worker_name(),
@@ -223,8 +237,11 @@ async def run(
                     answers=channel[0],
                     metrics=metrics,
                     window=kafka.window_records + kafka.max_poll_records,
+                    books=bridge.ledger,
+                    in_hand=Window(bridge.ledger, kafka),
+                    steering=steering,
                 )
-                bridge.when_lost(crew.fleet.abandon_lost)
+                bridge.when_lost(crew.partitions_changed)
                 service.attach(bridge, crew)
                 log.info("service_started", version=version(), api=addresses.api, metrics=addresses.metrics)
                 task_status.started(addresses)

@@ -4,7 +4,7 @@ import itertools
 import os
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -12,33 +12,48 @@ from math import inf
 import structlog
 import trio
 
+from pooler.bus.window import Window
 from pooler.config import Configuration
 from pooler.config.remotes import FtpRemote
-from pooler.config.settings import Settings
+from pooler.config.settings import PoolSettings, Settings
 from pooler.config.tls import TlsVersion
+from pooler.flow.bandwidth import Bandwidth
 from pooler.flow.breaker import Breaker, Thresholds
+from pooler.flow.budget import Budget
+from pooler.flow.climb import Climb
 from pooler.flow.endings import Endings
 from pooler.flow.finisher import Finisher
 from pooler.flow.fleet import Fleet
+from pooler.flow.group import LimitGroup
 from pooler.flow.keeper import RootKeeper
+from pooler.flow.ladder import Ladder
 from pooler.flow.lane import Lane
-from pooler.flow.limit import Budget, SessionLimit
+from pooler.flow.limit import SessionLimit, Share
+from pooler.flow.logbook import Books, Done, Logbook, remember_nothing
+from pooler.flow.logins import CautiousConnector
 from pooler.flow.order import Order
+from pooler.flow.pace import DataPace, TokenBucket
+from pooler.flow.parking import Parking, never_park
 from pooler.flow.remote import Remote, RemotePolicy
 from pooler.flow.retry import Backoff
-from pooler.flow.work import Landed
+from pooler.flow.secrets import Digester
+from pooler.flow.shares import Terms
+from pooler.flow.steering import Me, Steering
+from pooler.flow.work import Landed, Work
 from pooler.flow.worker import Tools
 from pooler.ftp.connector import FtpConnector
 from pooler.ftp.encoding import parse_encoding
 from pooler.ftp.names import Form
 from pooler.ftp.profile import Profile, Proxy
 from pooler.model.job import Delivery
-from pooler.model.outcome import Ended
+from pooler.model.outcome import Ended, Parked
 from pooler.ops.metrics import Metrics
 from pooler.storage.journal import Entry
 from pooler.storage.root import LocalRoot
 from pooler.storage.tenancy import Tenancy
 from pooler.transfer.names import incarnation
+from pooler.transfer.session import Connector
+from pooler.version import version
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +63,10 @@ _TLS_VERSIONS: Mapping[TlsVersion, ssl.TLSVersion] = {
     "1.2": ssl.TLSVersion.TLSv1_2,
     "1.3": ssl.TLSVersion.TLSv1_3,
 }
+_LEASE = 0.8
+"""Of the session timeout: what is left of it is for closing sessions, and for clocks that do not go alike."""
+_FIRST_SESSIONS = 4
+"""Of a remote of which nothing is known yet."""
 _LANDED_ROOM = 64  # what may land while a batch is being flushed
 
 
@@ -64,6 +83,8 @@ class Crew:
         finishers: by the name of their root.
         landing: the way to each finisher; closed by whoever runs them.
         landed: its other end.
+        logbooks: by the name of their root; none where no job ever comes again.
+        bandwidth: of all remotes together.
     """
 
     fleet: Fleet
@@ -74,6 +95,14 @@ class Crew:
     finishers: Mapping[str, Finisher]
     landing: Mapping[str, trio.MemorySendChannel[Landed]]
     landed: Mapping[str, trio.MemoryReceiveChannel[Landed]]
+    logbooks: Mapping[str, Logbook]
+    bandwidth: Bandwidth
+
+    def partitions_changed(self) -> None:
+        """Break off what is no longer ours to do, and know that others have done things meanwhile."""
+        for logbook in self.logbooks.values():
+            logbook.look_again()
+        self.fleet.abandon_lost()
 
 
 def worker_name() -> str:
@@ -85,10 +114,13 @@ def assemble(
     configuration: Configuration,
     *,
     wants: Callable[[Delivery], bool],
-    answers: trio.MemorySendChannel[Ended],
+    answers: trio.MemorySendChannel[Ended | Parked],
     metrics: Metrics,
     window: int,
+    books: Books | None = None,
+    in_hand: Window | None = None,
     give_up: bool = False,
+    steering: Steering | None = None,
 ) -> Crew:
     """Make the crew.
 
@@ -98,7 +130,10 @@ def assemble(
         answers: where outcomes go; stays the caller's to close.
         metrics: where all is counted.
         window: how many jobs can be in hand at once.
+        books: of the partitions that jobs come from; None where no job ever comes again.
+        in_hand: how much of that there is; None to park nothing.
         give_up: answer what waits for a remote once its breaker opens, instead of letting it wait.
+        steering: knows what other processes do, and steers this one; None where there is none.
     """
     settings, connections = configuration.settings, configuration.connections
     order = Order()
@@ -120,9 +155,27 @@ def assemble(
         for root in roots.values():
             root.forget(Entry(remote, path), path)
 
+    process = incarnation()
+    group = settings.kafka.consumer_group
+    logbooks = (
+        {} if books is None else {name: Logbook(root, process, group, books) for name, root in roots.items()}
+    )
+
+    async def note(done: Done) -> None:
+        if done.work.plan.folder in logbooks:
+            await logbooks[done.work.plan.folder].note([done])
+
+    async def recall(work: Work) -> Done | None:
+        logbook = logbooks.get(work.plan.folder)
+        return None if logbook is None else await logbook.recall(work)
+
+    remotes: dict[str, Remote] = {}
+    parking = (
+        None if in_hand is None else _parking(settings, endings, order, remotes, logbooks, in_hand=in_hand)
+    )
     tools = Tools(
         roots=roots,
-        incarnation=incarnation(),
+        incarnation=process,
         serials=itertools.count(1),
         attempt_s=transfer.transfer_timeout_seconds,
         resume_above_bytes=transfer.resume_above_bytes,
@@ -135,16 +188,20 @@ def assemble(
         hold=lambda work: keepers[work.plan.folder].hold(work),
         doubt=lambda work, error, blame: keepers[work.plan.folder].doubt(work, error, blame),
         removed=removed,
+        note=note,
+        recall=recall,
+        park=never_park if parking is None else parking.retry,
+        bandwidth=Bandwidth(settings.pool.bandwidth),
     )
     budget = Budget(settings.pool.max_sessions_per_pod)
     connectors = {remote.name: connector(remote, settings) for remote in connections.remotes}
-    remotes: dict[str, Remote] = {}
+    groups = _limit_groups(connections.remotes, settings.pool)
     for remote in connections.remotes:
         remotes[remote.name] = Remote(
             remote.name,
-            connectors[remote.name],
+            _cautious(remote, connectors[remote.name], steering),
             policy=_policy(remote, settings, give_up=give_up),
-            limit=SessionLimit(remote.max_sessions or settings.pool.max_sessions_per_connection),
+            group=groups[remote.name],
             breaker=Breaker(_thresholds(settings)),
             budget=budget,
             others=lambda: list(remotes.values()),
@@ -161,6 +218,7 @@ def assemble(
         attempts=retry.attempts,
         deadline_s=retry.deadline_seconds,
         hold=tools.hold,
+        parking=parking,
     )
     for name, root in roots.items():
         keepers[name] = RootKeeper(
@@ -178,9 +236,40 @@ def assemble(
             stall_s=transfer.disk_timeout_seconds,
             give_up=give_up,
         )
+    _bound_together(connections.remotes, groups, remotes, steering)
     policy = transfer.flush
-    finishers = {name: Finisher(root, policy, endings, fleet.failed) for name, root in roots.items()}
-    return Crew(fleet, connectors, endings, roots, keepers, finishers, landing, landed)
+    finishers = {
+        name: Finisher(
+            root, policy, endings, fleet.failed, logbooks[name].note if logbooks else remember_nothing
+        )
+        for name, root in roots.items()
+    }
+    return Crew(
+        fleet, connectors, endings, roots, keepers, finishers, landing, landed, logbooks, tools.bandwidth
+    )
+
+
+def _parking(
+    settings: Settings,
+    endings: Endings,
+    order: Order,
+    remotes: Mapping[str, Remote],
+    logbooks: Mapping[str, Logbook],
+    *,
+    in_hand: Window,
+) -> Parking:
+    async def is_done(work: Work) -> bool:
+        return work.plan.folder in logbooks and await logbooks[work.plan.folder].knows(work)
+
+    return Parking(
+        Ladder(settings.kafka.retry_delays_seconds),
+        endings,
+        order,
+        remotes,
+        window=in_hand,
+        is_done=is_done,
+        fits=in_hand.fits,
+    )
 
 
 def connector(remote: FtpRemote, settings: Settings) -> FtpConnector:
@@ -220,6 +309,7 @@ def connector(remote: FtpRemote, settings: Settings) -> FtpConnector:
         disable_mlsd=remote.disable_mlsd,
         force_list_hidden=remote.force_list_hidden,
         timezone=remote.timezone,
+        mdtm_timezone=remote.mdtm_timezone,
         writing_mdtm=remote.writing_mdtm,
         double_iac=remote.double_iac,
         connect_s=transfer.connect_timeout_seconds,
@@ -248,14 +338,87 @@ def _proxy(remote: FtpRemote) -> Proxy | None:
     return Proxy(proxy.kind, proxy.host, proxy.port, proxy.user, proxy.password.get_secret_value())
 
 
+def _limit_groups(remotes: Sequence[FtpRemote], pool: PoolSettings) -> dict[str, LimitGroup]:
+    """Make what bounds sessions, logins and data connections, by the name of the remote."""
+    named: dict[str, list[FtpRemote]] = {}
+    for remote in remotes:
+        named.setdefault(_limit_key(remote), []).append(remote)
+    return {
+        member.name: group
+        for members in named.values()
+        for group in [_limit_group(members, pool)]
+        for member in members
+    }
+
+
+def make_steering(configuration: Configuration) -> Steering | None:
+    """Make what steers this process together with the others; None where there is no control topic."""
+    kafka = configuration.settings.kafka
+    remotes = configuration.connections.remotes
+    if not kafka.control_topic_name:
+        return None
+    session_s = kafka.session_timeout_ms / 1000
+    return Steering(
+        Me(worker_name(), version(), kafka.heartbeat_interval_ms / 1000, Terms(_LEASE * session_s, session_s)),
+        {remote.name: remote.max_sessions_total for remote in remotes},
+    )
+
+
+def _limit_key(remote: FtpRemote) -> str:
+    # A remote's own name is never that of a group.
+    return f"remote {remote.name}" if remote.limit_group is None else f"group {remote.limit_group}"
+
+
+def _cautious(remote: FtpRemote, connector: Connector, steering: Steering | None) -> Connector:
+    if steering is None:
+        return connector
+    digester = Digester(remote.name, remote.host, remote.user)
+    return CautiousConnector(remote.name, connector, remote.password, digester, steering)
+
+
+def _bound_together(
+    remotes: Sequence[FtpRemote],
+    groups: Mapping[str, LimitGroup],
+    steered: Mapping[str, Remote],
+    steering: Steering | None,
+) -> None:
+    """Keep to what all processes may have together; where no other is known of, as if there were none."""
+    if steering is not None:
+        steering.attach({_limit_key(remote): groups[remote.name] for remote in remotes}, steered)
+        return
+    for remote in remotes:
+        group, total = groups[remote.name], remote.max_sessions_total
+        if total is not None and (group.limit.share is None or total < group.limit.share.sessions):
+            group.share(Share(total, inf))
+
+
+def _limit_group(members: Sequence[FtpRemote], pool: PoolSettings) -> LimitGroup:
+    """Make what remotes on one host share: the most sessions and the lowest rates that one of them has."""
+    ceiling = max(_max_sessions(remote, pool) for remote in members)
+    logins = min(remote.connects_per_minute or pool.connects_per_minute for remote in members)
+    data_per_s = min(remote.data_connections_per_s or pool.data_connections_per_second for remote in members)
+    climb = Climb(min(_FIRST_SESSIONS, ceiling)) if pool.adaptive_sessions else None
+    return LimitGroup(
+        SessionLimit(ceiling, climb=climb), TokenBucket.per_minute(logins), DataPace(data_per_s)
+    )
+
+
+def _max_sessions(remote: FtpRemote, pool: PoolSettings) -> int:
+    return remote.max_sessions or pool.max_sessions_per_connection
+
+
 def _policy(remote: FtpRemote, settings: Settings, *, give_up: bool) -> RemotePolicy:
     pool, retry = settings.pool, settings.retry
     return RemotePolicy(
+        max_sessions=_max_sessions(remote, pool),
         backoff=Backoff(retry.base_backoff_ms / 1000, retry.max_backoff_ms / 1000),
         idle_s=pool.session_timeout_seconds if remote.idle_timeout_s is None else remote.idle_timeout_s,
         prewarm=pool.prewarm_sessions_per_connection if pool.prewarm_enabled and not give_up else 0,
         prewarm_s=pool.prewarm_timeout_seconds,
         give_up=give_up,
+        max_age_s=remote.max_session_age_s,
+        bytes_per_s=remote.bandwidth_bytes_per_s,
+        windows=remote.maintenance,
     )
 
 

@@ -164,6 +164,13 @@ class LoginRefused(RemoteError):
     session_survives = False
 
 
+class NoPassword(RemoteError):
+    """The file with the password cannot be read, or has none: nobody was asked, and no account is at risk."""
+
+    code = ErrorCode.LOGIN_REFUSED
+    session_survives = False
+
+
 class SessionLost(RemoteError):
     """The control connection ended, or said something that nobody asked for, or went silent."""
 

@@ -1,17 +1,34 @@
 """The running service as its operators see it: snapshots for the API and the metrics, and their commands."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 import trio
 
-from pooler.bus.bridge import KafkaBridge
+from pooler.bus.bridge import KafkaBridge, PartitionPosition
+from pooler.bus.ledger import Partition
 from pooler.crew import Crew
+from pooler.flow.helm import steer_alone
 from pooler.flow.keeper import RootKeeper
+from pooler.flow.limit import Decision
+from pooler.flow.rates import Rates
 from pooler.flow.remote import Remote
+from pooler.flow.steering import Steering
 from pooler.flow.work import Work
 from pooler.flow.worker import Worker
+from pooler.model.control import Knob, Mode
 from pooler.model.outcome import Status
-from pooler.ops.http.service import FolderStatus, PartitionStatus, RemoteStatus, ServiceStatus, SessionStatus
+from pooler.ops.http.deployment import ALONE, DeploymentStatus, describe
+from pooler.ops.http.service import (
+    FolderStatus,
+    LimitDecision,
+    LimitStatus,
+    MovedStatus,
+    PartitionStatus,
+    RemoteStatus,
+    ServiceStatus,
+    SessionStatus,
+)
 from pooler.version import version
 
 
@@ -23,11 +40,15 @@ class RunningService:
     Args:
         hosts: the configured remotes' hosts, by name.
         drain: begins the drain.
+        steering: what it does together with other pods; None where each is for itself.
     """
 
-    def __init__(self, hosts: Mapping[str, str], drain: Callable[[], None]) -> None:
+    def __init__(
+        self, hosts: Mapping[str, str], drain: Callable[[], None], steering: Steering | None = None
+    ) -> None:
         self._hosts = hosts
         self._drain = drain
+        self._steering = steering
         self._started = trio.current_time()
         self._bridge: KafkaBridge | None = None
         self._crew: Crew | None = None
@@ -47,13 +68,26 @@ class RunningService:
         self.draining = True
         self._drain()
 
-    def pause(self, name: str) -> None:
-        """Begin no job on a remote; KeyError where there is none of that name."""
-        self._remote(name).pause()
+    async def steer(self, name: str, knob: Knob, value: Mode | int | None, *, by: str, why: str) -> None:
+        """Have something hold for a remote: on all pods, or on this one where there is no control topic.
 
-    def resume(self, name: str) -> None:
-        """Take ``pause`` back; KeyError where there is no remote of that name."""
-        self._remote(name).resume()
+        Raises:
+            KeyError: there is no remote of that name.
+            BusError: it is not known whether it holds.
+        """
+        remote = self._remote(name)
+        if self._steering is None:
+            steer_alone(remote, knob, value)
+        elif knob is Knob.BREAKER:
+            await self._steering.forgive(name, by=by, why=why)
+        else:
+            await self._steering.want(name, knob, value, by=by, why=why)
+
+    def deployment(self) -> DeploymentStatus:
+        """Tell the state of all pods at this moment."""
+        if self._steering is None:
+            return ALONE
+        return describe(self._steering.deployment, self._steering.incarnation, trio.current_time())
 
     def _remote(self, name: str) -> Remote:
         if self._crew is None:
@@ -65,7 +99,6 @@ class RunningService:
         now = trio.current_time()
         bridge = self._bridge
         reasons = self._why_not_ready()
-        positions = [] if bridge is None else bridge.positions()
         commit = None if bridge is None else bridge.last_commit
         return ServiceStatus(
             version=version(),
@@ -76,22 +109,38 @@ class RunningService:
             window_records=0 if bridge is None else bridge.ledger.load.records,
             window_bytes=0 if bridge is None else bridge.ledger.load.size_bytes,
             oldest_job_age_s=self._oldest_age(now),
-            partitions=tuple(
-                PartitionStatus(at.topic, at.partition, at.position, at.watermark, at.lag, at.settled_above)
-                for at in positions
-            ),
+            partitions=self._partitions(now),
             succeeded=self._count(Status.SUCCESS),
             failed=self._count(Status.FAILED),
             skipped=self._count(Status.SKIPPED),
             commit_age_s=None if commit is None else round(now - commit, 3),
         )
 
+    def _partitions(self, now: float) -> tuple[PartitionStatus, ...]:
+        if self._bridge is None:
+            return ()
+        positions = self._bridge.positions()
+        oldest = self._oldest_in_hand({at[:2] for at in positions if at.in_hand})
+        return tuple(_partition(at, oldest.get(at[:2]), now) for at in positions)
+
+    def _oldest_in_hand(self, partitions: set[Partition]) -> dict[Partition, float]:
+        """Tell when the oldest job of each of these partitions was first read."""
+        found: dict[Partition, float] = {}
+        for work in () if self._crew is None else self._crew.endings.in_flow:
+            if len(found) == len(partitions):
+                break
+            partition = work.delivery.record.origin[:2]
+            if partition in partitions:
+                found.setdefault(partition, work.delivery.received)
+        return found
+
     def _why_not_ready(self) -> tuple[str, ...]:
         reasons = []
         if self.draining:
             reasons.append("draining")
         if self._bridge is None:
-            reasons.append("connecting to Kafka")
+            unread = self._steering is not None and self._steering.incarnation
+            reasons.append("the control topic is not read yet" if unread else "connecting to Kafka")
         elif not self._bridge.assigned:
             reasons.append("no partitions assigned yet")
         return tuple(reasons)
@@ -121,12 +170,17 @@ class RunningService:
                 paused=remote.paused,
                 busy=sum(worker.work is not None for worker in remote.workers),
                 idle=sum(worker.work is None for worker in remote.workers),
-                limit=remote.limit.current(now),
+                limit=min(remote.most, remote.group.limit.current(now)),
+                target=remote.group.limit.target,
                 waiting=remote.waiting,
+                parked=self._crew.endings.parked[name],
                 oldest_wait_s=None if name not in oldest else round(now - oldest[name].delivery.received, 3),
                 succeeded=counts[name, Status.SUCCESS] + counts[name, Status.SKIPPED],
                 failed=counts[name, Status.FAILED],
                 last_error=remote.last_error,
+                maintenance_until=_iso(remote.maintenance.until),
+                bandwidth_bytes_per_s=remote.bandwidth.bytes_per_s,
+                limits=_limits(remote, now),
                 sessions=tuple(_session(worker, now) for worker in remote.workers),
                 learnt=self._crew.connectors[name].learnt,
             )
@@ -151,6 +205,24 @@ class RunningService:
         return found
 
 
+def _partition(at: PartitionPosition, oldest: float | None, now: float) -> PartitionStatus:
+    stopped = at.stopped
+    return PartitionStatus(
+        topic=at.topic,
+        partition=at.partition,
+        state="stopped" if stopped is not None else "paused" if at.held_back else "running",
+        reason=None if stopped is None else stopped.reason,
+        way_on=None if stopped is None else stopped.way_on,
+        position=at.position,
+        watermark=at.watermark,
+        committed=at.committed,
+        lag=at.lag,
+        settled_above=at.settled_above,
+        in_hand=at.in_hand,
+        oldest_age_s=None if oldest is None else round(now - oldest, 3),
+    )
+
+
 def _session(worker: Worker, now: float) -> SessionStatus:
     return SessionStatus(
         busy=worker.work is not None,
@@ -158,6 +230,49 @@ def _session(worker: Worker, now: float) -> SessionStatus:
         since_s=round(now - worker.since, 3),
         bytes=worker.bytes_moved,
         peer=worker.session.peer.address,
+    )
+
+
+def _limits(remote: Remote, now: float) -> LimitStatus:
+    group = remote.group
+    return LimitStatus(
+        state=group.limit.state(now),
+        most=remote.most,
+        shared_with=tuple(member.name for member in group.members if member is not remote),
+        shared_most=group.limit.ceiling,
+        share=group.limit.shared(now),
+        let_in=group.limit.let_in,
+        cools_s=_in_seconds(group.limit.cools_until(now), now),
+        next_login_s=round(max(0.0, group.logins.ready_at(now) - now), 3),
+        data_connections_per_s=round(group.data.per_s, 3),
+        decisions=tuple(_decision(decision, now) for decision in reversed(group.limit.decisions)),
+    )
+
+
+def _decision(decision: Decision, now: float) -> LimitDecision:
+    return LimitDecision(
+        ago_s=round(now - decision.at, 3),
+        before=decision.before,
+        after=decision.after,
+        reason=decision.reason.value,
+        state=decision.state,
+        seen=_moved(decision.seen),
+        against=_moved(decision.against),
+        gain=None if decision.gain is None else round(decision.gain, 3),
+        error=decision.error,
+    )
+
+
+def _moved(rates: Rates | None) -> MovedStatus | None:
+    if rates is None:
+        return None
+    reply_s = None if rates.reply_s is None else round(rates.reply_s, 3)
+    return MovedStatus(
+        rates.sessions,
+        round(rates.seconds, 3),
+        round(rates.files_per_s, 3),
+        round(rates.bytes_per_s),
+        reply_s,
     )
 
 
@@ -173,6 +288,10 @@ def _folder(name: str, keeper: RootKeeper, now: float) -> FolderStatus:
         waiting=keeper.waiting,
         free_bytes=keeper.free_bytes,
     )
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 def _in_seconds(at: float | None, now: float) -> float | None:

@@ -13,9 +13,9 @@ import trio
 import trio_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError
 
+from pooler.bus.assignor import assignor
 from pooler.bus.membership import GroupConsumer
 from pooler.bus.security import credentials, knock
 from pooler.config.settings import KafkaSettings
@@ -42,7 +42,7 @@ def make_consumer(settings: KafkaSettings) -> Any:
         # Positions are set at each assignment; one that is out of range is to be loud.
         auto_offset_reset="none",
         isolation_level="read_committed",
-        partition_assignment_strategy=[StickyPartitionAssignor],
+        partition_assignment_strategy=[assignor(settings.input_topic)],
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         rebalance_timeout_ms=settings.rebalance_timeout_ms,
@@ -69,6 +69,16 @@ def make_producer(settings: KafkaSettings, *, transactional_id: str | None = Non
     )
 
 
+def make_follower(settings: KafkaSettings) -> Any:
+    """Make a consumer of no group, that is told which partitions to read; not started."""
+    return AIOKafkaConsumer(
+        **_connection(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+    )
+
+
 def make_admin(settings: KafkaSettings) -> Any:
     """Make a client that asks how topics are set up; not started."""
     return AIOKafkaAdminClient(**_connection(settings))
@@ -89,12 +99,7 @@ async def has_more(settings: KafkaSettings, offsets: Mapping[tuple[str, int], in
         settings: where the brokers are.
         offsets: by partition.
     """
-    consumer = AIOKafkaConsumer(
-        **_connection(settings),
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-    )
+    consumer = make_follower(settings)
     try:
         return await bounded(_look(consumer, offsets), LOOK_S) or set()
     except KafkaError as error:

@@ -17,7 +17,7 @@ from pooler.bus.records import Invalid, OutRecord, Undecodable, encode_invalid, 
 from pooler.bus.source import Answer, read
 from pooler.errors import ErrorCode
 from pooler.model.job import Delivery, Origin, Record
-from pooler.model.outcome import Ended
+from pooler.model.outcome import Ended, Parked
 
 LINE_LIMIT_BYTES = 1024 * 1024
 """The longest line that is read: what Kafka would take as one record, by its default."""
@@ -134,6 +134,7 @@ class JobFile:
                 now=now,
                 limit_bytes=2 * LINE_LIMIT_BYTES,
             )
+        assert not isinstance(answer, Parked)  # noqa: S101 - there is no topic to park on
         self.codes[ErrorCode.INVALID_JOB.value, False] += 1
         why, record = answer.why, answer.record
         if isinstance(why, Undecodable):

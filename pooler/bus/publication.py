@@ -46,4 +46,10 @@ def topics(settings: KafkaSettings) -> dict[str, str]:
         "result": settings.result_topic,
         "failure": settings.fail_topic,
         "dead_letter": settings.dlq_topic,
+        **{parked_for(delay_s): topic for topic, delay_s in settings.retry_topics.items()},
     }
+
+
+def parked_for(delay_s: float) -> str:
+    """Name the kind of record that a job is while it is parked for so many seconds."""
+    return f"parked {delay_s:g}"

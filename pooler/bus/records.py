@@ -30,7 +30,7 @@ class OutRecord(NamedTuple):
         headers: its headers, in order.
     """
 
-    kind: Literal["result", "failure", "dead_letter"]
+    kind: str
     key: bytes | None
     value: bytes | None
     headers: Headers

@@ -1,19 +1,22 @@
 """Outcomes to records: gathers what ended, has it published and committed, settles it."""
 
 import datetime as dt
+import time
 from functools import partial
+from math import inf
 
 import structlog
 import trio
 
 from pooler.bus.bridge import KafkaBridge
 from pooler.bus.ledger import Partition
-from pooler.bus.publication import Outgoing, Publication
+from pooler.bus.publication import Outgoing, Publication, parked_for
 from pooler.bus.records import Invalid, OutRecord, dead_letter, encode_invalid, encode_outcome
+from pooler.bus.retries import park
 from pooler.bus.source import Answer, Unreadable
 from pooler.errors import ErrorCode
-from pooler.model.job import Origin
-from pooler.model.outcome import Ended, Outcome
+from pooler.model.job import Origin, Past
+from pooler.model.outcome import Ended, Outcome, Parked
 from pooler.ops.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -125,7 +128,7 @@ class KafkaSink:
                 self._count(answer)
 
     def _count(self, answer: Unreadable) -> None:
-        topic, partition, offset = answer.record.origin
+        topic, partition, offset = answer.original.origin
         where = {"topic": topic, "partition": partition, "offset": offset, "error": answer.why.message}
         if isinstance(answer.why, Invalid):
             self._metrics.job_ended(None, None, Outcome.failed(ErrorCode.INVALID_JOB, answer.why.message))
@@ -144,18 +147,44 @@ class KafkaSink:
             delivery = answer.delivery
             return encode_outcome(
                 delivery.job,
-                delivery.record,
+                delivery.original,
                 answer.outcome,
                 worker=self._worker,
                 now=now,
                 limit_bytes=limit_bytes,
             )
+        if isinstance(answer, Parked):
+            # A job is not made smaller: whoever cannot be parked is answered.
+            return self._encode(_unparkable(answer), smaller=True) if smaller else _parked(answer)
         if isinstance(answer.why, Invalid):
             return encode_invalid(
-                answer.why, answer.record, worker=self._worker, now=now, limit_bytes=limit_bytes
+                answer.why, answer.original, worker=self._worker, now=now, limit_bytes=limit_bytes
             )
-        return dead_letter(answer.record, answer.why, limit_bytes=_SMALL_BYTES if smaller else None)
+        return dead_letter(answer.original, answer.why, limit_bytes=_SMALL_BYTES if smaller else None)
+
+
+def _parked(answer: Parked) -> OutRecord:
+    delivery, now, now_ms = answer.delivery, trio.current_time(), time.time() * 1000
+    before = delivery.past
+    past = Past(
+        delivery.original.origin,
+        # As it was, and not as two clocks make it anew each time.
+        round(now_ms - (now - delivery.received) * 1000) if before is None else before.first_seen_ms,
+        answer.attempts,
+        answer.forgiven,
+        1 if before is None else before.times + 1,
+        answer.error,
+    )
+    not_before_ms = 0 if answer.not_before == -inf else round(now_ms + (answer.not_before - now) * 1000)
+    return park(delivery.record, past, parked_for(answer.delay_s), not_before_ms)
+
+
+def _unparkable(answer: Parked) -> Ended:
+    reason = "" if answer.error is None else f"; at last: {answer.error}"
+    message = f"too large for the retry topic of {answer.delay_s:g} s{reason}"
+    outcome = Outcome.failed(ErrorCode.UNKNOWN_ERROR, message, retriable=True, attempts=answer.attempts)
+    return Ended(answer.delivery, outcome)
 
 
 def _origin(answer: Answer) -> Origin:
-    return answer.delivery.record.origin if isinstance(answer, Ended) else answer.record.origin
+    return answer.record.origin if isinstance(answer, Unreadable) else answer.delivery.record.origin

@@ -1,5 +1,7 @@
 """Records to deliveries: decodes what the bridge read, and answers at once what is no job."""
 
+import time
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import trio
@@ -7,8 +9,9 @@ import trio
 from pooler.bus import records
 from pooler.bus.bridge import KafkaBridge
 from pooler.bus.records import Invalid, Undecodable
-from pooler.model.job import Delivery, Job, Record
-from pooler.model.outcome import Ended
+from pooler.bus.retries import unpark
+from pooler.model.job import Delivery, Job, Past, Record, original
+from pooler.model.outcome import Ended, Parked
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,36 +21,62 @@ class Unreadable:
     Attributes:
         record: as it was read.
         why: what is wrong with it.
+        past: what it has behind it; None where it was never parked.
     """
 
     record: Record
     why: Invalid | Undecodable
+    past: Past | None = None
+
+    @property
+    def original(self) -> Record:
+        """The record with where it was read first."""
+        return original(self.record, self.past)
 
 
-Answer = Ended | Unreadable
-"""What goes out: how a job ended, or why a record was none."""
+Answer = Ended | Unreadable | Parked
+"""What goes out: how a job ended, why a record was none, or that a job is to come again."""
 
 
-def read(record: Record) -> Delivery | Unreadable:
+def read(
+    record: Record, retry_topics: Container[str] = (), *, wall_s: Callable[[], float] = time.time
+) -> Delivery | Unreadable:
     """Decode one record.
 
     Args:
         record: as it was read.
+        retry_topics: where jobs are parked, for what they bear with them.
+        wall_s: tells the seconds since 1970.
 
     Returns:
-        The delivery, first read now; or why it is none.
+        The delivery, first read now, or before it was parked; or why it is none.
     """
-    decoded = records.decode(record)
-    if isinstance(decoded, Job):
-        return Delivery(decoded, record, trio.current_time())
-    return Unreadable(record, decoded)
+    parked = unpark(record) if record.origin.topic in retry_topics else None
+    if parked is None:
+        decoded = records.decode(record)
+        if isinstance(decoded, Job):
+            return Delivery(decoded, record, trio.current_time())
+        return Unreadable(record, decoded)
+    record, past, not_before_ms = parked
+    decoded = records.decode(original(record, past))
+    if not isinstance(decoded, Job):
+        return Unreadable(record, decoded, past)
+    now, now_ms = trio.current_time(), wall_s() * 1000
+    received = now - max(0.0, now_ms - past.first_seen_ms) / 1000
+    return Delivery(decoded, record, received, past, now + (not_before_ms - now_ms) / 1000)
 
 
 class KafkaSource:
-    """Deliveries from the input topic, until told to stop."""
+    """Deliveries from the input topic and the retry topics, until told to stop.
 
-    def __init__(self, bridge: KafkaBridge) -> None:
+    Args:
+        bridge: the way to Kafka.
+        retry_topics: where jobs are parked.
+    """
+
+    def __init__(self, bridge: KafkaBridge, retry_topics: Container[str] = ()) -> None:
         self._bridge = bridge
+        self._retry_topics = retry_topics
 
     async def run(
         self, deliveries: trio.MemorySendChannel[Delivery], answers: trio.MemorySendChannel[Answer]
@@ -61,7 +90,7 @@ class KafkaSource:
         with deliveries, answers:
             async for batch in self._bridge.records:
                 for record in batch:
-                    found = read(record)
+                    found = read(record, self._retry_topics)
                     if isinstance(found, Delivery):
                         await deliveries.send(found)
                     else:

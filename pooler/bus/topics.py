@@ -34,12 +34,14 @@ class Topic:
         name: its name.
         there: whether it exists; None where we may not know.
         copies: how many brokers have the partition with the fewest; 0 where nobody tells.
+        partitions: how many it has; 0 where nobody tells.
         config: the settings of `_CONFIGS` by their names; those that we may not know are not there.
     """
 
     name: str
     there: bool | None = True
     copies: int = 0
+    partitions: int = 0
     config: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -86,9 +88,11 @@ def _judged(topic: Topic, settings: KafkaSettings, deadline_s: float) -> Iterato
             f"cleanup.policy is {topic.config['cleanup.policy']}: of records with one key all but the last "
             "would vanish: expected delete",
         )
-    if name == settings.input_topic:
-        yield from _kept(topic, deadline_s)
-    else:
+    if name == settings.input_topic or name in settings.retry_topics:
+        # A parked job is written anew at each step, however long it waits in all. But a service that is not
+        # running writes nothing, and what it has parked may wait for it until its deadline.
+        yield from _kept(topic, deadline_s + settings.retry_topics.get(name, 0))
+    if name != settings.input_topic:
         yield from _written(topic, settings)
     if hidden := [key for key in _CONFIGS if key not in topic.config]:
         yield Finding("warn", name, f"we may not see {', '.join(hidden)}: expected the right to")
@@ -172,11 +176,17 @@ async def check_topics(settings: KafkaSettings, deadline_s: float) -> list[Findi
 
 async def _described(settings: KafkaSettings) -> list[Topic] | None:
     admin = clients.make_admin(settings)
-    names = (settings.input_topic, settings.result_topic, settings.fail_topic, settings.dlq_topic)
+    names = (
+        settings.input_topic,
+        settings.result_topic,
+        settings.fail_topic,
+        settings.dlq_topic,
+        *settings.retry_topics,
+    )
     try:
         await clients.start(admin, settings)
         async with asyncio.timeout(CHECK_S):
-            return await _ask(admin, list(dict.fromkeys(names)))
+            return await ask(admin, list(dict.fromkeys(names)))
     except (KafkaError, TimeoutError) as error:
         log.warning("topics_unchecked", error=repr(error))
         return None
@@ -184,7 +194,16 @@ async def _described(settings: KafkaSettings) -> list[Topic] | None:
         await clients.bounded(admin.close(), clients.CLOSE_S)  # noqa: ASYNC102 - asyncio's, with a deadline
 
 
-async def _ask(admin: Any, names: Sequence[str]) -> list[Topic]:
+async def ask(admin: Any, names: Sequence[str]) -> list[Topic]:
+    """Ask how topics are set up; those that brokers make when asked for, they make.
+
+    Args:
+        admin: started.
+        names: of the topics, each once.
+
+    Raises:
+        KafkaError: the brokers do not tell.
+    """
     found = await _described_by_name(admin, names)
     for pause_s in _PAUSES_S:
         # Where brokers make topics by themselves, being asked for one makes it, after they have said no.
@@ -212,4 +231,4 @@ def _topic(described: Mapping[str, Any], config: Mapping[str, str]) -> Topic:
     hidden = for_code(described["error_code"]) is TopicAuthorizationFailedError
     there = None if hidden else not _is_missing(described)
     copies = min((len(part["replicas"]) for part in described["partitions"]), default=0)
-    return Topic(described["topic"], there, copies, config)
+    return Topic(described["topic"], there, copies, len(described["partitions"]), config)

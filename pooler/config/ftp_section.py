@@ -8,6 +8,7 @@ import math
 import os
 import pwd
 from collections.abc import Mapping
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Literal
 
@@ -27,13 +28,14 @@ from pooler.config.dialect import (
     verify,
 )
 from pooler.config.keys import Idle, Keys
+from pooler.config.maintenance import NO_WINDOWS, windows
 from pooler.config.obscure import reveal
 from pooler.config.passwords import FixedPassword, PasswordFile
 from pooler.config.paths import readable_file, server_folder
-from pooler.config.remotes import FtpRemote
+from pooler.config.remotes import MAX_SESSION_AGE_S, FtpRemote
 from pooler.config.temp_name import BESIDE, temp_name
 from pooler.config.tls import INSECURE_CIPHERS, check_authorities, ciphers, tls_version
-from pooler.config.values import charset, duration, line, switch, whole
+from pooler.config.values import charset, duration, line, size, switch, whole
 from pooler.model.job import Verify
 
 Format = Literal["plain", "rclone"]
@@ -45,8 +47,10 @@ FTP_KEYS = frozenset(
         "tls_ciphers", "allow_insecure_tls_ciphers", "tls_cache_size", "disable_epsv", "trust_pasv_address",
         "passive", "active_address", "active_ports", "bind_address", "socks_proxy", "http_proxy", "base_path",
         "charset", "unicode_form", "encoding", "disable_utf8", "path_style", "transfer_type", "after_login",
-        "before_store", "disable_mlsd", "force_list_hidden", "timezone", "writing_mdtm", "double_iac",
-        "temp_name", "in_place", "write_only", "verify", "max_sessions", "concurrency", "idle_timeout",
+        "before_store", "disable_mlsd", "force_list_hidden", "timezone", "mdtm_timezone", "writing_mdtm",
+        "double_iac", "temp_name", "in_place", "write_only", "verify", "max_sessions", "max_sessions_total", "concurrency",
+        "limit_group", "connects_per_minute", "data_connections_per_second", "idle_timeout",
+        "max_session_age", "bandwidth", "maintenance",
         "close_timeout", "shut_timeout", "checksum_timeout", "noop_after",
     }
 )  # fmt: skip
@@ -56,10 +60,16 @@ RCLONE_FTP_KEYS: Mapping[str, Idle] = {
         switch, default=False, why="nobody is there to be asked: expected false, and pass or pass_file"
     ),
     "no_check_upload": Idle(
-        switch, default=False, why="every upload is checked: expected false, or no such key"
+        switch,
+        default=False,
+        why=(
+            "every upload is checked: expected false, or no such key; verify = none compares nothing, "
+            "and write_only = true is for folders that show nothing"
+        ),
     ),
 }
 """rclone's other keys."""
+_UTC: tzinfo = UTC
 _ENCODINGS: Mapping[Format, str] = {"plain": RAW_ENCODING, "rclone": RCLONE_ENCODING}
 
 
@@ -123,6 +133,7 @@ def ftp_remote(keys: Keys, environ: Mapping[str, str], file_format: Format) -> F
         disable_mlsd=keys.switch("disable_mlsd"),
         force_list_hidden=keys.switch("force_list_hidden"),
         timezone=keys.read("timezone", timezone, None),
+        mdtm_timezone=keys.read("mdtm_timezone", timezone, _UTC),
         writing_mdtm=keys.switch("writing_mdtm"),
         double_iac=keys.switch("double_iac"),
         temp_name=keys.read("temp_name", temp_name, BESIDE),
@@ -130,7 +141,14 @@ def ftp_remote(keys: Keys, environ: Mapping[str, str], file_format: Format) -> F
         write_only=write_only,
         verify=keys.read("verify", verify, Verify.NONE if write_only else Verify.SIZE),
         max_sessions=keys.read("max_sessions", lambda text: whole(text, 1, 10_000), concurrency or None),
+        max_sessions_total=keys.read("max_sessions_total", lambda text: whole(text, 1, 100_000), None),
+        limit_group=keys.read("limit_group", line, None),
+        connects_per_minute=keys.read("connects_per_minute", lambda text: whole(text, 1, 100_000), None),
+        data_connections_per_s=keys.read("data_connections_per_second", _per_second, None),
+        bandwidth_bytes_per_s=keys.read("bandwidth", _bandwidth, None),
+        maintenance=keys.read("maintenance", windows, NO_WINDOWS),
         idle_timeout_s=keys.read("idle_timeout", _limit, None),
+        max_session_age_s=keys.read("max_session_age", _limit, MAX_SESSION_AGE_S),
         close_timeout_s=keys.read("close_timeout", _limit, None),
         shut_timeout_s=keys.read("shut_timeout", _limit, None),
         checksum_timeout_s=keys.read("checksum_timeout", _limit, None),
@@ -162,6 +180,22 @@ def _obscured(text: str) -> str:
 def _limit(text: str) -> float:
     """Read a duration of which rclone says that 0 means without end."""
     return duration(text) or math.inf
+
+
+def _per_second(text: str) -> float:
+    """Read how often something may happen in a second: a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def _bandwidth(text: str) -> float | None:
+    bytes_per_s = size(text)
+    return None if bytes_per_s == math.inf else bytes_per_s
 
 
 def _authorities(text: str) -> Path:

@@ -16,6 +16,7 @@ _T = TypeVar("_T")
 
 COMMON_KEYS = frozenset({"type", "description"})
 """What any section may have; a description is words for people."""
+_RCLONE_ITSELF = ("global.", "override.")
 
 
 class Idle(NamedTuple):
@@ -86,6 +87,12 @@ class Keys:
                 reader, default, why = idle[key]
                 if key in self._values and self.read(key, reader, default) != default:
                     self.mistake(key, why)
+            elif key.startswith(_RCLONE_ITSELF):
+                self._problems.add(
+                    self._section.entries[key].key_place,
+                    f"{self.name}.{key}: a setting of rclone itself: expected no such key, "
+                    "and what this remote is to do by keys of its own",
+                )
             elif key not in known and key not in COMMON_KEYS:
                 everything = known | COMMON_KEYS | idle.keys()
                 self._problems.add(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from pooler.errors import LoginRefused
+from pooler.errors import NoPassword
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class PasswordFile:
         """Read the file: its first line is the password.
 
         Raises:
-            LoginRefused: it cannot be read, or has no password. A file that is being replaced may be right at
+            NoPassword: it cannot be read, or has no password. A file that is being replaced may be right at
                 the next login, so this is no mistake of the configuration's.
         """
         try:
             return read_password(self.path)
         except ValueError as error:
-            raise LoginRefused(f"{self.remote}.pass_file: {error}") from error
+            raise NoPassword(f"{self.remote}.pass_file: {error}") from error
 
 
 def read_password(path: Path) -> str:

@@ -5,14 +5,18 @@ Neighbour: `pooler.config.sections`, which makes them of connections.ini.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from pathlib import Path
 
 from pooler.config.addresses import ProxyServer
 from pooler.config.dialect import RAW_ENCODING, PathStyle, TransferType, UnicodeForm
+from pooler.config.maintenance import NO_WINDOWS, Windows
 from pooler.config.temp_name import BESIDE, TempName
 from pooler.config.tls import TlsVersion
 from pooler.model.job import Verify
+
+MAX_SESSION_AGE_S = 25 * 60.0
+"""Below the half hour that a session of TLS 1.2 has in proftpd's cache, of which no ticket tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class FtpRemote:
         name: its section.
         host: a name or an address.
         user: the account.
-        password: called at each login; what it returns is kept nowhere. It may raise ``LoginRefused``.
+        password: called at each login; what it returns is kept nowhere. It may raise ``NoPassword``.
         port: of the control connection.
         explicit_tls: AUTH TLS after the greeting (RFC 4217).
         tls: implicit TLS, from the first byte on.
@@ -57,6 +61,7 @@ class FtpRemote:
         disable_mlsd: LIST from the start.
         force_list_hidden: ``LIST -a``, and no MLSD.
         timezone: of the times in LIST; None where nobody knows.
+        mdtm_timezone: of the times in MDTM, MLST and MLSD.
         writing_mdtm: times are set by MDTM where there is no MFMT.
         double_iac: the byte 0xFF is sent twice.
         temp_name: what an upload is called until it is whole.
@@ -64,8 +69,17 @@ class FtpRemote:
         write_only: whether nothing can be asked about what was uploaded.
         verify: what is compared, where a job does not say.
         max_sessions: the most sessions on it; None leaves it to ``pool.max_sessions_per_connection``.
+        max_sessions_total: the most sessions on it of all processes together; None for no such bound.
+        limit_group: shares its limits with all remotes that name the same group; None for nobody.
+        connects_per_minute: the most logins; None leaves it to ``pool.connects_per_minute``.
+        data_connections_per_s: the most data connections a second; None leaves it to
+            ``pool.data_connections_per_second``.
+        bandwidth_bytes_per_s: how many bytes a second may pass, both directions together; None for any
+            number.
+        maintenance: when it is left alone.
         idle_timeout_s: how long a session may be idle, in seconds, infinity for ever; None leaves it to
             ``pool.session_timeout_seconds``.
+        max_session_age_s: how old a session may become, in seconds; infinity for ever.
         close_timeout_s: how long a reply may take, in seconds; None and infinity leave it to
             ``transfer.reply_timeout_seconds``, as nothing here waits for ever.
         shut_timeout_s: how long the reply after the data may take, in seconds; None and infinity leave it to
@@ -112,6 +126,7 @@ class FtpRemote:
     disable_mlsd: bool = False
     force_list_hidden: bool = False
     timezone: tzinfo | None = None
+    mdtm_timezone: tzinfo = UTC
     writing_mdtm: bool = False
     double_iac: bool = False
     temp_name: TempName = BESIDE
@@ -119,7 +134,14 @@ class FtpRemote:
     write_only: bool = False
     verify: Verify = Verify.SIZE
     max_sessions: int | None = None
+    max_sessions_total: int | None = None
+    limit_group: str | None = None
+    connects_per_minute: int | None = None
+    data_connections_per_s: float | None = None
+    bandwidth_bytes_per_s: float | None = None
+    maintenance: Windows = NO_WINDOWS
     idle_timeout_s: float | None = None
+    max_session_age_s: float = MAX_SESSION_AGE_S
     close_timeout_s: float | None = None
     shut_timeout_s: float | None = None
     checksum_timeout_s: float | None = None

@@ -6,13 +6,17 @@ the same story for people.
 """
 
 import re
+from collections.abc import Mapping
+from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from pooler.config.kafka_security import KafkaSecurity
 from pooler.config.section import Section
+from pooler.config.values import size
 
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=1024)]
@@ -23,7 +27,24 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Host = Annotated[str, Field(min_length=1)]
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_PLACEHOLDER = re.compile(r"\{(input_topic|delay)\}")
+_UNITS = ((3600, "h"), (60, "m"))
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})")
+
+
+def _bandwidth(value: object) -> float | None:
+    if value is None or value is False:  # `off`, as older YAML reads it
+        return None
+    bytes_per_s = size(str(value))
+    return None if bytes_per_s == inf else bytes_per_s
+
+
+def _short(seconds: float) -> str:
+    """Write a delay as the names of topics have it: ``90s``, ``10m``, ``1h``."""
+    for unit_s, unit in _UNITS:
+        if seconds % unit_s == 0:
+            return f"{seconds / unit_s:g}{unit}"
+    return f"{seconds:g}s"
 
 
 class Backoff(Section):
@@ -58,6 +79,15 @@ class KafkaSettings(KafkaSecurity, Backoff):
     """Where failures are answered."""
     dlq_topic: str = "ftp-tasks-dlq"
     """Where records go that are no JSON object."""
+    retry_delays_seconds: Annotated[tuple[Seconds, ...], Field(max_length=8)] = (10, 60, 600, 3600)
+    """How long jobs stay on each of the retry topics, from the shortest on; with an empty list no job is
+    parked, and all wait in memory."""
+    retry_topic: str = "{input_topic}-retry-{delay}"
+    """The names of the retry topics; ``{delay}`` is such as ``10s``, ``1m`` or ``1h``."""
+    retry_partitions: Count = 4
+    """The most partitions that a retry topic gets which we make; never more than the input topic has."""
+    control_topic: str = "{input_topic}-control"
+    """Where pods agree on what holds for all of them; empty to let each be for itself."""
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     """Whether answers and offsets go out in one transaction, or one behind the other, which may answer a job
     twice after a crash."""
@@ -65,8 +95,8 @@ class KafkaSettings(KafkaSecurity, Backoff):
     """Where to begin in a partition for which the group has no offset on record: at its first record, or not
     at all."""
     out_of_range: Literal["stop", "first"] = "stop"
-    """What to do about a partition that no longer has the offset on record: stop it, or go on at its first
-    record."""
+    """What to do about a partition that no longer has the offset on record, or whose topic was made anew: stop
+    it, or go on at its first record."""
     max_retries: Annotated[int, Field(ge=0)] = 5
     """Further tries to reach the brokers at the start, before giving up; this has nothing to do with jobs."""
     client_id: Annotated[str, Field(min_length=1)] = "ftp-pooler"
@@ -77,7 +107,7 @@ class KafkaSettings(KafkaSecurity, Backoff):
     """The most records taken from the brokers at once."""
     window_records: Count = 10000
     """The most jobs in hand in this process, read and not yet settled; above it the partitions pause."""
-    window_bytes: Bytes = 64 * 1024 * 1024
+    window_bytes: Bytes = 32 * 1024 * 1024
     """The most bytes that the records of the jobs in hand may have together."""
     session_timeout_ms: Milliseconds = 45000
     """How long a silent member stays in the group, in milliseconds."""
@@ -104,10 +134,25 @@ class KafkaSettings(KafkaSecurity, Backoff):
         """After how long the brokers abort what a silent owner has open: before the group thinks it dead."""
         return min(30_000, self.session_timeout_ms * 2 // 3)
 
-    @field_validator("bootstrap_servers", mode="before")
+    @property
+    def retry_topics(self) -> Mapping[str, float]:
+        """Where jobs are parked: topics, each with its delay in seconds, the shortest first."""
+        return {
+            self.retry_topic.format(input_topic=self.input_topic, delay=_short(delay_s)): delay_s
+            for delay_s in self.retry_delays_seconds
+        }
+
+    @property
+    def control_topic_name(self) -> str:
+        """The name of the control topic; empty where there is none."""
+        return self.control_topic.format(input_topic=self.input_topic)
+
+    @field_validator("bootstrap_servers", "retry_delays_seconds", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",")) if value.strip() else ()
 
     @field_validator("bootstrap_servers")
     @classmethod
@@ -127,6 +172,36 @@ class KafkaSettings(KafkaSecurity, Backoff):
             raise ValueError(f"expected a topic's name (letters, digits, '.', '_', '-'), got {value!r}")
         if info.field_name != "input_topic" and value == info.data.get("input_topic"):
             raise ValueError(f"{value!r} is input_topic: answers would be read as jobs")
+        return value
+
+    @field_validator("retry_delays_seconds")
+    @classmethod
+    def _rises(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(longer <= shorter for shorter, longer in pairwise(value)):
+            raise ValueError(f"expected each longer than the one before, got {', '.join(map(_short, value))}")
+        return value
+
+    @field_validator("retry_topic")
+    @classmethod
+    def _retry_topic(cls, value: str, info: ValidationInfo) -> str:
+        if "{delay}" not in value or not _TOPIC.fullmatch(_PLACEHOLDER.sub("x", value)):
+            raise ValueError(f"expected a topic's name with {{delay}} in it, got {value!r}")
+        taken = {info.data.get(key) for key in ("input_topic", "result_topic", "fail_topic", "dlq_topic")}
+        for delay_s in info.data.get("retry_delays_seconds", ()):
+            name = value.format(input_topic=info.data.get("input_topic", ""), delay=_short(delay_s))
+            if name in taken or not _TOPIC.fullmatch(name):
+                raise ValueError(
+                    f"expected the name of another topic, of 249 characters at most, got {name!r}"
+                )
+        return value
+
+    @field_validator("control_topic")
+    @classmethod
+    def _control_topic(cls, value: str, info: ValidationInfo) -> str:
+        name = value.replace("{input_topic}", info.data.get("input_topic", ""))
+        others = {info.data.get(key) for key in ("input_topic", "result_topic", "fail_topic", "dlq_topic")}
+        if name and (not _TOPIC.fullmatch(name) or name in {".", "..", *others}):
+            raise ValueError(f"expected the name of another topic, or nothing, got {value!r}")
         return value
 
     @field_validator("group_instance_id")
@@ -160,6 +235,13 @@ class PoolSettings(Section):
     """The most sessions of this process, all remotes together."""
     max_sessions_per_connection: Count = 10
     """The most sessions on one remote that sets neither ``max_sessions`` nor ``concurrency``."""
+    adaptive_sessions: bool = True
+    """Whether the number of sessions on a remote is found by trying which serves best; else all are used that
+    are allowed."""
+    connects_per_minute: Annotated[int, Field(ge=1)] = 240
+    """The most logins a minute on a remote that does not set its own."""
+    data_connections_per_second: Seconds = 500
+    """The most data connections a second on a remote that does not set its own."""
     session_timeout_seconds: Seconds = 300
     """How long a session may be idle before it is closed."""
     keepalive_seconds: Seconds = 30
@@ -170,6 +252,9 @@ class PoolSettings(Section):
     """How many of them on each remote, as far as its limit allows."""
     prewarm_timeout_seconds: Seconds = 30
     """How long after the start they may be opened; nothing waits for them."""
+    bandwidth: Annotated[float | None, BeforeValidator(_bandwidth)] = None
+    """How many bytes a second this process moves at most, such as ``10M``, all remotes and both directions
+    together; ``off`` for any number."""
 
 
 class TransferSettings(Section):

@@ -1,4 +1,4 @@
-"""How rclone writes the values of connections.ini: switches, durations; and what FTP can take."""
+"""How rclone writes the values of connections.ini: switches, durations, sizes; and what FTP can take."""
 
 import codecs
 import math
@@ -26,6 +26,8 @@ _UNITS = {
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)"
 _STEP = re.compile(rf"({_NUMBER})(ns|us|µs|ms|s|m|h|d|w|M|y)", re.ASCII)
 _DURATION = re.compile(rf"(?:{_STEP.pattern})+", re.ASCII)
+_SIZE = re.compile(rf"({_NUMBER})(?:([kmgtp])(?:i?b)?|b)", re.ASCII | re.IGNORECASE)
+_SIZE_UNITS = {letter: 1024**power for power, letter in enumerate("kmgtp", 1)}
 _PLAIN = re.compile(_NUMBER, re.ASCII)
 # Text of its own in ASCII, each of them; in a charset with escapes some mean something else, or nothing yet.
 _PROBES = (
@@ -68,6 +70,26 @@ def duration(text: str) -> float:
     if not _DURATION.fullmatch(text):
         raise ValueError(f"expected a duration such as 1m30s, or off, got {text!r}")
     return sum(float(number) * _UNITS[unit] for number, unit in _STEP.findall(text))
+
+
+def size(text: str) -> float:
+    """Read a size such as ``10M``, ``1.5GiB`` or ``500B``, by powers of 1024, or ``off``.
+
+    A number alone is refused: rclone counts it in KiB, and nobody expects that.
+
+    Returns:
+        Bytes, above 0; infinity for ``off``.
+
+    Raises:
+        ValueError: with what was expected.
+    """
+    if text.lower() == "off":
+        return math.inf
+    match = _SIZE.fullmatch(text)
+    value = 0.0 if match is None else float(match[1]) * (_SIZE_UNITS[match[2].lower()] if match[2] else 1)
+    if not 1 <= value < math.inf:
+        raise ValueError(f"expected a size with its unit, such as 10M or 500B, or off, got {text!r}")
+    return value
 
 
 def whole(text: str, least: int, most: int) -> int:

@@ -20,6 +20,8 @@ kafka:
   commit_interval_ms: 200
   delivery: at_least_once  # the embedded broker only plays at transactions
   topic_checks: off  # and does not tell how its topics are set up
+  retry_delays_seconds: []  # a server is away for seconds here: nobody has to be parked
+  control_topic: ""  # nor keeps the newest record of each key: there is one process only
 retry:  # a server is away for seconds here, not for hours
   base_backoff_ms: 200
   max_backoff_ms: 2000

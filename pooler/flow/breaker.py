@@ -113,6 +113,10 @@ class Breaker:
         self._become(then, now)
         return True
 
+    def reset(self) -> None:
+        """Close it, and forget what has happened."""
+        self._become(State.CLOSED, 0.0)
+
     def _threshold(self, event: Event) -> int:
         if event is Event.SUCCESS:
             return self._thresholds.successes

@@ -9,7 +9,7 @@ import trio
 from pooler.flow.order import Order
 from pooler.flow.work import Work
 from pooler.model.job import Delivery, Direction, Job
-from pooler.model.outcome import Ended, Outcome, Status
+from pooler.model.outcome import Ended, Outcome, Parked, Status
 from pooler.ops.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -24,7 +24,9 @@ class Endings:
         metrics: where they are counted.
     """
 
-    def __init__(self, answers: trio.MemorySendChannel[Ended], order: Order, metrics: Metrics) -> None:
+    def __init__(
+        self, answers: trio.MemorySendChannel[Ended | Parked], order: Order, metrics: Metrics
+    ) -> None:
         self._answers = answers
         self._order = order
         self._metrics = metrics
@@ -32,6 +34,8 @@ class Endings:
         """Every job that was counted in and not out, the first one first."""
         self.counts: Counter[tuple[str | None, Status]] = Counter()
         """How many jobs ended in each way, by remote; None for those that never had a plan."""
+        self.parked: Counter[str] = Counter()
+        """How many jobs were parked, by remote; one that is parked again counts again."""
         self.bytes_transferred = 0
         """Of all jobs that ended."""
         self._emptied = trio.Event()
@@ -53,6 +57,26 @@ class Endings:
     async def refuse(self, delivery: Delivery, outcome: Outcome) -> None:
         """Hand on how a job ended that never had a plan."""
         await self._hand_on(delivery, None, None, outcome)
+
+    async def park(self, work: Work, step_s: float, *, not_before: float, reason: str) -> None:
+        """Hand on a job that is to come again later: an ending that is no answer.
+
+        Args:
+            work: the job.
+            step_s: of the retry topic that it goes to, in seconds.
+            not_before: when it may be begun, in seconds of ``trio.current_time()``; minus infinity for any
+                time.
+            reason: why, out of a short list.
+
+        Cancellation: either it is handed on, or it is still to be done.
+        """
+        remote = work.plan.remote
+        await self._answers.send(
+            Parked(work.delivery, step_s, not_before, work.attempts, work.forgiven, work.last_error)
+        )
+        self.parked[remote] += 1
+        self._metrics.parked(remote, step_s, reason)
+        self.dropped(work)
 
     def dropped(self, work: Work) -> None:
         """Count a job out, answered or not, and let go on what waited behind it."""

@@ -8,6 +8,7 @@ from pooler.config.remotes import Connections
 from pooler.errors import JobError, PoolerError
 from pooler.flow.endings import Endings
 from pooler.flow.order import Order
+from pooler.flow.parking import Parking
 from pooler.flow.remote import Remote
 from pooler.flow.work import Work
 from pooler.model.job import Delivery
@@ -26,6 +27,7 @@ class Fleet:
         attempts: attempts in all for a job that says nothing.
         deadline_s: how long a job that says nothing may be tried, in seconds.
         hold: lets a job wait where its local folder cannot be used now; False where it can.
+        parking: parks jobs that wait; None where none is parked.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Fleet:
         attempts: int,
         deadline_s: float,
         hold: Callable[[Work], bool] = lambda _work: False,
+        parking: Parking | None = None,
     ) -> None:
         self.remotes = remotes
         self._connections = connections
@@ -46,6 +49,7 @@ class Fleet:
         self._attempts = attempts
         self._deadline_s = deadline_s
         self._hold = hold
+        self._parking = parking
         endings.go_on = self.submit
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -53,13 +57,26 @@ class Fleet:
 
         Cancellation: every session is closed.
         """
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as looking:
+            for group in {remote.group: None for remote in self.remotes.values()}:
+                if group.limit.adaptive:
+                    looking.start_soon(group.run)
             for remote in self.remotes.values():
-                nursery.start_soon(remote.run)
-            task_status.started()
+                if remote.policy.windows:
+                    remote.maintenance.look()  # before the first session is begun
+                    looking.start_soon(remote.maintenance.run)
+            if self._parking is not None:
+                looking.start_soon(self._parking.run)
+            async with trio.open_nursery() as nursery:
+                for remote in self.remotes.values():
+                    nursery.start_soon(remote.run)
+                task_status.started()
+            looking.cancel_scope.cancel()
 
     def close(self) -> None:
         """Begin no job any more; ``run`` ends once the running ones have."""
+        if self._parking is not None:
+            self._parking.close()
         for remote in self.remotes.values():
             remote.close()
 
@@ -88,8 +105,23 @@ class Fleet:
         deadline_s = self._deadline_s if options.deadline_seconds is None else options.deadline_seconds
         allowed = self._attempts if options.retry_count is None else options.retry_count + 1
         work = Work(delivery, planned, delivery.received + deadline_s, allowed)
+        if delivery.past is not None:
+            work.attempts, work.forgiven = delivery.past.attempts, delivery.past.forgiven
+            work.last_error = delivery.past.error
         self._endings.admitted(work)
         if self._order.admit(work):
+            await self._begin(work)
+
+    async def _begin(self, work: Work) -> None:
+        """Let a job wait for a session, unless it is too late for that, or too early."""
+        now = trio.current_time()
+        if now >= work.deadline:
+            await self._endings.end(work, work.expiry())
+        elif now < work.delivery.not_before:
+            # A deadline that comes first is told of in time: in the lane.
+            pause_s = min(work.delivery.not_before, work.deadline) - now
+            await self.remotes[work.plan.remote].wait(work, pause_s)
+        else:
             self.submit(work)
 
     def submit(self, work: Work) -> None:

@@ -262,7 +262,7 @@ class RootKeeper:
         """Let a job wait for the root, or go on, at no cost to its attempts."""
         work = doubt.work
         work.forgiven += 1
-        work.last_error = doubt.error
+        work.last_error = str(doubt.error)
         if isinstance(doubt.error, LeaseLost):
             work.memory.release()  # what bears the old incarnation may be another's by now
         if not self.hold(work):

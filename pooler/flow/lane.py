@@ -25,6 +25,7 @@ class Lane:
         wants: whether a delivery is still ours to do.
         end: takes the outcome of a job.
         drop: takes a job that is no longer ours.
+        why: tells what keeps its jobs waiting; None where nothing is wrong.
     """
 
     def __init__(
@@ -34,11 +35,14 @@ class Lane:
         wants: Callable[[Delivery], bool],
         end: Callable[[Work, Outcome], Awaitable[None]],
         drop: Callable[[Work], None],
+        why: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._send, self._receive = trio.open_memory_channel[Work](room)
         self._wants = wants
         self._end = end
         self._drop = drop
+        self._why = why
+        self._news = False
         self._filled = trio.Event()
         self._scope = trio.CancelScope()
         self._later: trio.Nursery | None = None
@@ -63,6 +67,7 @@ class Lane:
                     raise
             else:
                 self._filled.set()
+                self._news = True
                 return
 
     def put_later(self, work: Work, after_s: float, arrived: Callable[[], None]) -> None:
@@ -108,6 +113,33 @@ class Lane:
         """Take out all that waits, to go on with it elsewhere."""
         return self._take_out(lambda _: True)
 
+    def take_news(self) -> bool:
+        """Tell whether a job has come in since this was asked last."""
+        news, self._news = self._news, False
+        return news
+
+    def count(self, is_meant: Callable[[Work], bool]) -> int:
+        """Tell how many of the jobs that wait are meant."""
+        found = 0
+
+        def look(work: Work) -> bool:
+            nonlocal found
+            found += is_meant(work)
+            return False
+
+        self._take_out(look)
+        return found
+
+    def take_last(self, count: int, is_meant: Callable[[Work], bool]) -> list[Work]:
+        """Take out jobs, so many at most: of those that are meant the last ones; the last one first."""
+        taken: list[Work] = []
+        kept: list[Work] = []
+        for work in reversed(self.take_all()):
+            (taken if len(taken) < count and is_meant(work) else kept).append(work)
+        for work in reversed(kept):
+            self._send.send_nowait(work)
+        return taken
+
     async def give_up(self, error: PoolerError) -> None:
         """End every job that waits for a worker: nobody is going to come for it."""
         while self.waiting:
@@ -122,6 +154,7 @@ class Lane:
             await trio.sleep(_LOOK_OVER_S)
             for work in self._take_out(self._is_stale):
                 if self._wants(work.delivery):
+                    work.last_error = self._why() or work.last_error
                     await self._end(work, work.expiry())
                 else:
                     self._drop(work)

@@ -1,25 +1,118 @@
-"""How many sessions there may be: on one remote, and in this process. Pure."""
+"""How many sessions there may be on one host, and why. Pure.
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+What is least counts: what the configuration allows, what an operator does, what the server lets in, and what
+serves best (`pooler.flow.climb`).
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
+
+from pooler.flow.climb import Climb, Reason, Verdict
+from pooler.flow.rates import Rates, Sample
+
+_KEPT = 20
+_LONGEST_PAUSE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One change of a limit, or a try that led to none.
+
+    Attributes:
+        at: when, in the caller's clock.
+        before: sessions that were allowed.
+        after: sessions that are allowed since.
+        reason: why.
+        state: what the limit was about then, as ``SessionLimit.state`` tells it.
+        seen: what was moved; None where that did not count.
+        against: what it was compared with; None where it was not.
+        gain: the one over the other, as a factor; None likewise.
+        error: the server's words; None where it said nothing.
+    """
+
+    at: float
+    before: int
+    after: int
+    reason: Reason
+    state: str
+    seen: Rates | None = None
+    against: Rates | None = None
+    gain: float | None = None
+    error: str | None = None
+
+
+class Share(NamedTuple):
+    """What all pods together leave to one of them.
+
+    Attributes:
+        sessions: how many.
+        until: when it has none any more, in the caller's clock; whoever slept through that finds out here.
+    """
+
+    sessions: int
+    until: float
 
 
 class SessionLimit:
-    """How many sessions one remote may have now.
+    """How many sessions there may be now.
 
-    The server's word counts at once: when it says "too many", the limit becomes what it has let in. After a
-    pause one more is tried, until it says so again.
+    The server's word counts at once: when it says "too many", no more are allowed than it has let in. After a
+    pause one more may be tried, which doubles the pause if it is refused again.
 
     Args:
         ceiling: what the configuration allows.
+        climb: finds out how many serve best; None to use all that are allowed.
         pause_s: how long to wait before one more is tried, in seconds.
+
+    Attributes:
+        ceiling: what the configuration allows.
+        allowance: what else bounds it from outside; None for nothing. May be set at any time, to 0 too.
+        share: what all pods together leave to this one; None where they share nothing.
+        decisions: the newest ones, oldest first.
     """
 
-    def __init__(self, ceiling: int, pause_s: float = 30.0) -> None:
+    def __init__(self, ceiling: int, *, climb: Climb | None = None, pause_s: float = 30.0) -> None:
         self.ceiling = ceiling
-        self._pause_s = pause_s
-        self._current = ceiling
-        self._raised_at = 0.0
+        self.allowance: int | None = None
+        self.share: Share | None = None
+        self.decisions: deque[Decision] = deque(maxlen=_KEPT)
+        self._climb = climb
+        self._first_pause_s = self._pause_s = pause_s
+        self._let_in: int | None = None
+        self._cools_until = -inf
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether it looks for the number that serves best."""
+        return self._climb is not None
+
+    @property
+    def let_in(self) -> int | None:
+        """How many sessions the server has let in when it let no more in; None where it never said so."""
+        return self._let_in
+
+    @property
+    def target(self) -> int:
+        """How many would serve best as far as is known, whatever may be had."""
+        return self.ceiling if self._climb is None else self._climb.held
+
+    def shared(self, now: float) -> int | None:
+        """Tell how many all pods together leave to this one now; None where they share nothing."""
+        if self.share is None:
+            return None
+        return self.share.sessions if now < self.share.until else 0
+
+    def cools_until(self, now: float) -> float | None:
+        """Tell until when no more are tried than the server has let in; None where that is over."""
+        return self._cools_until if now < self._cools_until else None
+
+    def state(self, now: float) -> str:
+        """Tell what it is about: ``cooling``, a phase of the climb, or ``fixed`` without one."""
+        if now < self._cools_until:
+            return "cooling"
+        return "fixed" if self._climb is None else self._climb.phase.value
 
     def current(self, now: float) -> int:
         """Tell the limit, in sessions.
@@ -27,122 +120,77 @@ class SessionLimit:
         Args:
             now: the time, in seconds.
         """
-        while self._current < self.ceiling and now >= self._raised_at + self._pause_s:
-            self._current += 1
-            self._raised_at += self._pause_s
-        return self._current
+        bound = self._bound(now)
+        return bound if self._climb is None else min(bound, self._climb.target)
 
-    def too_many(self, open_sessions: int, now: float) -> None:
+    def observe(self, sample: Sample, now: float) -> Decision | None:
+        """Take in what was moved, which may change the limit.
+
+        Args:
+            sample: since the last one.
+            now: the time, in seconds.
+        """
+        if self._climb is None:
+            return None
+        before = self.current(now)
+        verdict = self._climb.observe(sample, max(1, self._bound(now)))
+        return None if verdict is None else self._note(now, before, verdict.reason, verdict)
+
+    def too_many(self, open_sessions: int, now: float, error: str | None = None) -> Decision | None:
         """Take in that the server let no more in.
 
         Args:
             open_sessions: sessions that it has let in.
             now: the time, in seconds.
+            error: its words.
         """
-        self._current = max(1, min(self._current, open_sessions))
-        self._raised_at = now
+        before = self.current(now)
+        # Those that were refused together are one refusal; one behind the pause is the answer to a try.
+        if self._let_in is not None and now >= self._cools_until:
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        news = self._let_in is None or now >= self._cools_until or open_sessions < self._let_in
+        self._let_in = max(1, min(open_sessions, self.ceiling if self._let_in is None else self._let_in))
+        self._cools_until = now + self._pause_s
+        return self._note(now, before, Reason.REFUSED, error=error) if news else None
 
-    def next_change(self) -> float | None:
-        """Tell when the limit will rise by itself; None where it will not."""
-        return self._raised_at + self._pause_s if self._current < self.ceiling else None
-
-
-class Claimant(Protocol):
-    """Who shares the process's sessions: a remote."""
-
-    @property
-    def sessions(self) -> int:
-        """How many it has, those being opened included."""
-        ...
-
-    @property
-    def leaving(self) -> int:
-        """How many of them end after the job in hand, or are ending."""
-        ...
-
-    def give_up_one(self) -> bool:
-        """Let one session go, an idle one at once, else one after its job; False where none is to be had."""
-        ...
-
-    def wake(self) -> None:
-        """Look again whether a session may be begun."""
-        ...
-
-
-class Budget:
-    """The sessions of the whole process, shared out so that nobody waits behind somebody's backlog.
-
-    Of those who ask in vain the one with the fewest sessions is served first, and among equals the one who
-    came first. If somebody else has at least two more than the one who asks, or has any where that one has
-    none, it is told to let one go. Those who wait are woken whenever something changed, since what was
-    nobody's to give then may be now.
-
-    Args:
-        total: how many there may be.
-
-    Attributes:
-        used: how many there are.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.used = 0
-        self._total = total
-        # A dict for its order: first come, first served.
-        self._waiting: dict[Claimant, None] = {}
-
-    def take(self, claimant: Claimant, others: Callable[[], Sequence[Claimant]]) -> bool:
-        """Take a session, if there is one for this claimant now.
+    def opened(self, sessions: int, now: float) -> Decision | None:
+        """Take in that the server let one in.
 
         Args:
-            claimant: who asks; it is woken when one comes free.
-            others: who might let one go.
+            sessions: how many it has let in now.
+            now: the time, in seconds.
         """
-        self._waiting.setdefault(claimant)
-        before = self._before(claimant)
-        if self.used < self._total and not before:
-            del self._waiting[claimant]
-            self.used += 1
-            self.look_again()
-            return True
-        if self.used >= self._total:
-            self._make_room(claimant, before, others())
-        return False
+        if self._let_in is None or sessions <= self._let_in:
+            return None
+        before = self.current(now)
+        self._let_in = sessions if sessions < self.ceiling else None
+        self._pause_s = self._first_pause_s
+        self._cools_until = -inf if self._let_in is None else now + self._pause_s
+        return self._note(now, before, Reason.LET_IN)
 
-    def give_back(self) -> None:
-        """Take back a session that has ended."""
-        self.used -= 1
-        self.look_again()
+    def _bound(self, now: float) -> int:
+        server = inf if self._let_in is None else self._let_in + (now >= self._cools_until)
+        bounds = (self.ceiling, server, self.allowance, self.shared(now))
+        return int(min(bound for bound in bounds if bound is not None))
 
-    def withdraw(self, claimant: Claimant) -> None:
-        """Forget that somebody asked: it needs none now, or could not begin one."""
-        if claimant in self._waiting:
-            del self._waiting[claimant]
-            self.look_again()
-
-    def look_again(self) -> None:
-        """Wake those who wait: a session came free, or may now be let go."""
-        for claimant in self._waiting:
-            claimant.wake()
-
-    def _before(self, claimant: Claimant) -> int:
-        """Tell how many are served before somebody who waits."""
-        line = sorted(self._waiting, key=lambda waiting: waiting.sessions)
-        return line.index(claimant)
-
-    def _make_room(self, claimant: Claimant, before: int, others: Sequence[Claimant]) -> None:
-        if sum(other.leaving for other in others) > before:
-            return  # one for it is on its way already
-        richest = sorted(
-            (other for other in others if other is not claimant),
-            key=lambda other: other.leaving - other.sessions,
+    def _note(
+        self,
+        now: float,
+        before: int,
+        reason: Reason,
+        verdict: Verdict | None = None,
+        error: str | None = None,
+    ) -> Decision:
+        decision = Decision(
+            now,
+            before,
+            self.current(now),
+            reason,
+            self.state(now),
+            None if verdict is None else verdict.seen,
+            None if verdict is None else verdict.against,
+            None if verdict is None else verdict.gain,
+            error,
         )
-        for other in richest:
-            # Who has none is given a turn even by those who have but one.
-            if other.sessions - other.leaving < claimant.sessions + (2 if claimant.sessions else 1):
-                return
-            if other.give_up_one():
-                # Where it waits for more itself, that is behind the one whom it makes room for.
-                if other in self._waiting:
-                    del self._waiting[other]
-                    self._waiting[other] = None
-                return
+        self.decisions.append(decision)
+        return decision

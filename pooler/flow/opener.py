@@ -1,4 +1,4 @@
-"""Opens the sessions of one remote, and says when it had better not: backoff, breaker, limit.
+"""Opens the sessions of one remote, and says when it had better not: backoff, breaker, logins a minute.
 
 Its answers come from whether the server can be reached and logged in to, never from how jobs end.
 """
@@ -8,9 +8,9 @@ from math import inf
 import structlog
 import trio
 
-from pooler.errors import PoolerError, Remedy, RemoteError
+from pooler.errors import NoPassword, PoolerError, Remedy, RemoteError
 from pooler.flow.breaker import Breaker, Event, State
-from pooler.flow.limit import SessionLimit
+from pooler.flow.group import LimitGroup
 from pooler.flow.retry import Backoff
 from pooler.ops.metrics import Metrics
 from pooler.transfer.session import Connector, Session
@@ -24,7 +24,7 @@ class Opener:
     Args:
         name: the remote's, for the log.
         connector: opens sessions.
-        limit: how many there may be.
+        group: who shares the host: how many sessions and logins there may be.
         breaker: when the server is left alone.
         backoff: pauses after failures.
         metrics: where failures are counted.
@@ -32,6 +32,7 @@ class Opener:
     Attributes:
         opening: sessions that are being opened.
         last_error: why the newest one could not be; None while all could.
+        away_since: since when none could be, in seconds of ``trio.current_time()``; None where one could.
     """
 
     def __init__(
@@ -39,16 +40,17 @@ class Opener:
         name: str,
         connector: Connector,
         *,
-        limit: SessionLimit,
+        group: LimitGroup,
         breaker: Breaker,
         backoff: Backoff,
         metrics: Metrics,
     ) -> None:
         self.opening = 0
         self.last_error: PoolerError | None = None
+        self.away_since: float | None = None
         self._name = name
         self._connector = connector
-        self._limit = limit
+        self._group = group
         self._breaker = breaker
         self._backoff = backoff
         self._metrics = metrics
@@ -58,7 +60,7 @@ class Opener:
         self._not_before = -inf
 
     def allows(self, now: float, there: int) -> bool:
-        """Tell whether one more session may be opened now.
+        """Tell whether the server should be tried now.
 
         Args:
             now: the time, in seconds.
@@ -67,26 +69,28 @@ class Opener:
         return (
             # A wrong password is tried once and not ten times; and a full server is not stormed.
             self.opening <= there
-            and there + self.opening < self._limit.current(now)
             and now >= self._not_before
+            and now >= self._group.logins.ready_at(now)
             and self._breaker.allows(now, self.opening)
         )
 
+    def begin(self, now: float) -> None:
+        """Count a session that is about to be opened."""
+        self.opening += 1
+        self._group.logins.take(now)
+
     def next_change(self, now: float) -> float:
         """Tell when time alone may change what ``allows`` said at ``now``; infinity where it will not."""
-        times = (self._not_before, self._breaker.opens_until, self._limit.next_change())
+        times = (self._not_before, self._breaker.opens_until, self._group.logins.ready_at(now))
         return min((at for at in times if at is not None and at > now), default=inf)
 
     def unreachable(self) -> PoolerError | None:
-        """Tell why the breaker is open; None where it is not."""
-        return self.last_error if self._breaker.state is State.OPEN else None
+        """Tell why the breaker is open, or that there is no password; None where neither is so."""
+        has_none = self.away_since is not None and isinstance(self.last_error, NoPassword)
+        return self.last_error if has_none or self._breaker.state is State.OPEN else None
 
-    async def open(self, others: int) -> Session | None:
-        """Open a session; whoever calls has counted it into ``opening``.
-
-        Args:
-            others: sessions there are besides, those being opened included; asked of the caller since it
-                alone knows them.
+    async def open(self) -> Session | None:
+        """Open a session, after ``begin``.
 
         Returns:
             The session, or None where it could not be opened, or ``close`` came first.
@@ -102,12 +106,18 @@ class Opener:
                 finally:
                     self._scopes.discard(scope)
         except PoolerError as error:
-            self._note_failure(error, begun, others)
+            self._note_failure(error, begun)
         if session is not None:
             self._failures_in_a_row = 0
+            self.away_since = None
             if self._breaker.note(Event.SUCCESS, trio.current_time()):
                 log.info("breaker_changed", remote=self._name, state=self._breaker.state.value)
         return session
+
+    def forget_failures(self) -> None:
+        """Let nothing that has failed keep the next one from being opened."""
+        self._failures_in_a_row = 0
+        self._not_before = -inf
 
     async def open_to_tidy(self) -> Session | None:
         """Open a session for a last errand, whatever the breaker says; None where that fails."""
@@ -122,7 +132,7 @@ class Opener:
         for scope in self._scopes:
             scope.cancel()
 
-    def _note_failure(self, error: PoolerError, begun: float, others: int) -> None:
+    def _note_failure(self, error: PoolerError, begun: float) -> None:
         now = trio.current_time()
         # Those begun before the newest failure was known are part of the same bad moment.
         news = begun > self._failed_at
@@ -133,10 +143,13 @@ class Opener:
         if isinstance(error, RemoteError):
             self._metrics.login_failed(self._name, error)
         log.warning("connect_failed", remote=self._name, error=str(error), error_code=error.code.value)
+        others = self._group.sessions - 1
         if error.remedy is Remedy.FEWER_SESSIONS and others:
-            self._limit.too_many(others, now)
-            log.info("limit_lowered", remote=self._name, limit=self._limit.current(now), error=str(error))
+            self._group.refused(others, str(error))
             return
+        self.away_since = now if self.away_since is None else self.away_since
+        if isinstance(error, NoPassword):
+            return  # the server was not asked, and has nothing to do with it
         event = Event.REFUSAL if error.remedy is Remedy.OTHER_LOGIN else Event.FAILURE
         if (news or event is Event.REFUSAL) and self._breaker.note(event, now):
             log.warning(

@@ -43,6 +43,10 @@ class Order:
                 del self._lines[key]
         return [following for following in next_ones if self._has_its_turn(following)]
 
+    def is_followed(self, work: Work) -> bool:
+        """Tell whether others wait behind a job."""
+        return any(len(self._lines[key]) > 1 for key in _keys(work))
+
     def _has_its_turn(self, work: Work) -> bool:
         return all(self._lines[key][0] is work for key in _keys(work))
 

@@ -7,16 +7,29 @@ looks again whenever something changed: `wake`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from math import inf
 
 import structlog
 import trio
 
-from pooler.errors import ErrorCode, LocalFileError, PoolerError, Remedy, RemoteError, ReplyError
-from pooler.flow.breaker import Breaker
+from pooler.config.maintenance import NO_WINDOWS, Windows
+from pooler.errors import (
+    DataConnectionError,
+    ErrorCode,
+    LocalFileError,
+    PoolerError,
+    Remedy,
+    RemoteError,
+    ReplyError,
+)
+from pooler.flow.bandwidth import Bandwidth
+from pooler.flow.breaker import Breaker, State
+from pooler.flow.budget import Budget, Claimant
+from pooler.flow.group import LimitGroup, Tally
 from pooler.flow.lane import Lane
-from pooler.flow.limit import Budget, Claimant, SessionLimit
+from pooler.flow.maintenance import Maintenance, wall_clock
 from pooler.flow.opener import Opener
 from pooler.flow.retry import Backoff, judge
 from pooler.flow.work import Work
@@ -28,6 +41,7 @@ from pooler.transfer.session import Connector, Session
 
 log = structlog.get_logger(__name__)
 
+_NO_DATA_CONNECTION = frozenset({425, 426})
 _SWEEP_S = 5.0
 _LEFT_BEHIND_LIMIT = 1_000
 
@@ -37,19 +51,29 @@ class RemotePolicy:
     """How a remote is driven.
 
     Attributes:
+        max_sessions: the most sessions on it.
         backoff: pauses, after failed attempts and after failed connects.
         idle_s: how long a session may be idle, in seconds.
         prewarm: sessions to open before there is work.
         prewarm_s: how long after the start that may be tried, in seconds.
         give_up: answer all waiting jobs once the breaker opens, instead of letting them wait for the
             server until their deadline: for a person who waits at a terminal.
+        max_age_s: how old a session may become, in seconds; the job in hand then is still done.
+        bytes_per_s: how many bytes a second may pass; None for any number.
+        windows: when it is left alone.
+        clock: tells the time for that, with its zone.
     """
 
+    max_sessions: int
     backoff: Backoff
     idle_s: float
     prewarm: int = 0
     prewarm_s: float = inf
     give_up: bool = False
+    max_age_s: float = inf
+    bytes_per_s: float | None = None
+    windows: Windows = NO_WINDOWS
+    clock: Callable[[], datetime] = wall_clock
 
 
 class Remote:
@@ -59,7 +83,7 @@ class Remote:
         name: its section in connections.ini.
         connector: opens sessions on it.
         policy: how it is driven.
-        limit: how many sessions it may have.
+        group: who shares its host, and with it the limit of sessions; joined here.
         breaker: when it is left alone.
         budget: the sessions of the whole process.
         others: who shares that budget.
@@ -70,6 +94,10 @@ class Remote:
     Attributes:
         paused: told to begin no job.
         last_error: why the newest connect or attempt failed; None while none has.
+        tally: what it has moved.
+        lane: where its jobs wait.
+        bandwidth: how many bytes a second may pass.
+        maintenance: whether it is to be left alone now.
     """
 
     def __init__(
@@ -78,7 +106,7 @@ class Remote:
         connector: Connector,
         *,
         policy: RemotePolicy,
-        limit: SessionLimit,
+        group: LimitGroup,
         breaker: Breaker,
         budget: Budget,
         others: Callable[[], Sequence[Claimant]],
@@ -88,25 +116,33 @@ class Remote:
     ) -> None:
         self.name = name
         self.policy = policy
-        self.limit = limit
+        self.group = group
+        self.tally = Tally()
         self.breaker = breaker
         self.paused = False
         self.last_error: str | None = None
         self.idle_s = policy.idle_s
+        self.max_age_s = policy.max_age_s
+        self.bandwidth = Bandwidth(policy.bytes_per_s)
+        self.maintenance = Maintenance(name, policy.windows, self._maintenance_changed, policy.clock)
         self._opener = Opener(
-            name, connector, limit=limit, breaker=breaker, backoff=policy.backoff, metrics=metrics
+            name, connector, group=group, breaker=breaker, backoff=policy.backoff, metrics=metrics
         )
-        self._lane = Lane(lane_room, wants=tools.wants, end=tools.end, drop=tools.drop)
+        self.lane = Lane(
+            lane_room, wants=tools.wants, end=tools.end, drop=tools.drop, why=self._why_nobody_comes
+        )
         self._budget = budget
         self._others = others
         self._tools = tools
         self._metrics = metrics
         self._workers: set[Worker] = set()
-        self._to_prewarm = min(policy.prewarm, limit.ceiling)
+        self._to_prewarm = policy.prewarm
+        self._allowance: int | None = None
         self._left_behind: list[str] = []
         self._to_tidy = False
         self._closing = False
         self._changed = trio.Event()
+        group.join(self)
 
     # ---- what others call -----------------------------------------------------------------------------
 
@@ -121,18 +157,61 @@ class Remote:
         return sum(worker.retiring for worker in self._workers)
 
     @property
+    def opening(self) -> int:
+        """How many sessions are being opened."""
+        return self._opener.opening
+
+    @property
+    def most(self) -> int:
+        """How many sessions it may have at most, whatever serves best."""
+        most = self.policy.max_sessions
+        return most if self._allowance is None else min(most, self._allowance)
+
+    @property
+    def idle(self) -> int:
+        """How many of its sessions have no job."""
+        return sum(worker.work is None for worker in self._workers)
+
+    @property
+    def busy(self) -> bool:
+        """Whether jobs wait for a session, and may begin."""
+        return self.waiting > 0 and not self._at_rest
+
+    def allow(self, sessions: int | None) -> None:
+        """Bound its sessions from outside, from now on; None to leave it to the configuration."""
+        self._allowance = sessions
+        self.group.bounds_changed()
+
+    @property
+    def wanted(self) -> int:
+        """How many sessions it has work for; one is enough to find out whether the server is back."""
+        if self._at_rest or self._closing:
+            return 0
+        working = sum(worker.work is not None for worker in self._workers)
+        wanted = min(self.most, working + max(self.waiting, self._to_prewarm, self._to_tidy))
+        return wanted if self.breaker.state is State.CLOSED else min(wanted, max(1, working))
+
+    @property
     def workers(self) -> frozenset[Worker]:
         """The workers alive now."""
         return frozenset(self._workers)
 
     @property
+    def away_since(self) -> float | None:
+        """Since when no session can be had, in seconds of ``trio.current_time()``; None where one can."""
+        if self.maintenance.since is not None:
+            return self.maintenance.since
+        return None if self._workers else self._opener.away_since
+
+    @property
     def waiting(self) -> int:
         """How many jobs wait in the lane."""
-        return self._lane.waiting
+        return self.lane.waiting
 
     def submit(self, work: Work) -> None:
         """Put a job into the lane."""
-        self._lane.put(work)
+        self.lane.put(work)
+        self.group.stir()
         self.wake()
 
     def pause(self) -> None:
@@ -143,12 +222,37 @@ class Remote:
     def resume(self) -> None:
         """Take ``pause`` back."""
         self.paused = False
+        self.group.stir()
+        self.wake()
+
+    @property
+    def _at_rest(self) -> bool:
+        """Whether no job is begun for now: it is paused, or in maintenance."""
+        return self.paused or self.maintenance.until is not None
+
+    def _maintenance_changed(self) -> None:
+        if self.maintenance.until is not None:
+            self._dismiss_idle()
+        self.group.stir()
+        self.wake()
+
+    def break_off(self) -> None:
+        """End every session at once, those that are being opened too; their jobs are tried again."""
+        self._opener.close()
+        for worker in self._workers:
+            worker.break_off()
+
+    def try_again(self) -> None:
+        """Try the server at once, whatever is known against it."""
+        self.breaker.reset()
+        self._opener.forget_failures()
+        self.group.changed(self)
         self.wake()
 
     def close(self) -> None:
         """Begin no job any more; ``run`` ends once the running ones have."""
         self._closing = True
-        self._lane.close()
+        self.lane.close()
         self._opener.close()
         self._dismiss_idle()
         self.wake()
@@ -175,7 +279,7 @@ class Remote:
         """
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._lane.run, self._given_up)
+                nursery.start_soon(self.lane.run, self._given_up)
                 prewarm_until = trio.current_time() + self.policy.prewarm_s
                 while not self._closing:
                     self._changed = trio.Event()
@@ -184,41 +288,47 @@ class Remote:
                     if now >= prewarm_until:
                         self._to_prewarm = 0
                     while self._may_begin(now):
-                        self._opener.opening += 1
+                        self._opener.begin(now)
                         self._to_prewarm = max(0, self._to_prewarm - 1)
                         self._to_tidy = False
                         nursery.start_soon(self._work)
                     with trio.move_on_at(self._look_again_at(now)):
                         await self._changed.wait()
         finally:
-            self._lane.forget()
+            self.lane.forget()
             if self._left_behind:
                 with trio.move_on_after(_SWEEP_S, shield=True):
                     await self._sweep_at_the_end()
 
     def _may_begin(self, now: float) -> bool:
         """Decide whether one more worker is to be begun now."""
-        may = (
-            (self.waiting > self._opener.opening or self._to_prewarm > 0 or self._to_tidy)
-            and not (self.paused or self._closing)
-            and self._opener.allows(now, len(self._workers))
-        )
-        if not may:
+        if not (self.wants_one(now) and self.group.has_one_for(self, now)):
             # Who could not begin one must not stand in line before those who can.
             self._budget.withdraw(self)
             return False
         return self._budget.take(self, self._others)
 
+    def wants_one(self, now: float) -> bool:
+        """Tell whether it would begin one more worker now, if there is a session for it."""
+        return (
+            (self.waiting > self._opener.opening or self._to_prewarm > 0 or self._to_tidy)
+            and not (self._at_rest or self._closing)
+            and self.sessions < self.most
+            and self._opener.allows(now, len(self._workers))
+        )
+
     def _look_again_at(self, now: float) -> float:
         """Tell when time alone may change what ``_may_begin`` said ``now``."""
-        wanted = self.waiting or self._to_prewarm or self._to_tidy
-        return self._opener.next_change(now) if wanted else inf
+        if not (self.waiting or self._to_prewarm or self._to_tidy):
+            return inf
+        one_more_at = self.group.limit.cools_until(now)
+        return min(self._opener.next_change(now), inf if one_more_at is None else one_more_at)
 
     async def _work(self) -> None:
         """Open a session and let a worker work on it."""
         opening = True
         try:
-            session = await self._opener.open(self.sessions - 1)
+            session = await self._opener.open()
             self._opener.opening -= 1
             opening = False
             self.wake()  # a breaker that is half open, or was, lets others begin now
@@ -230,23 +340,32 @@ class Remote:
             self._opener.opening -= opening
             self._budget.give_back()
             self.wake()
+            self.group.changed(self)
 
     async def _could_not_open(self) -> None:
         self._to_prewarm = 0
-        self.last_error = str(self._opener.last_error)
+        if self._opener.last_error is not None:  # else it was broken off
+            self.last_error = str(self._opener.last_error)
         error = self._given_up()
         if error is not None:
-            await self._lane.give_up(error)
+            await self.lane.give_up(error)
+
+    def _why_nobody_comes(self) -> str | None:
+        """Tell what keeps sessions from being opened; None where nothing does."""
+        if self.maintenance.until is not None:
+            return f"in maintenance until {self.maintenance.until.isoformat()}"
+        return None if self.away_since is None else str(self._opener.last_error)
 
     def _given_up(self) -> PoolerError | None:
         """Tell why nobody is going to come for the jobs that wait; None while somebody may."""
         return self._opener.unreachable() if self.policy.give_up else None
 
     async def _employ(self, session: Session) -> None:
-        with self._lane.receiver() as lane:
+        with self.lane.receiver() as lane:
             worker = Worker(session, lane, self, self._tools)
             # Before anything is awaited: the limit counts this session at every moment.
             self._workers.add(worker)
+            self.group.opened(self.group.standing)
             self._budget.look_again()
             try:
                 await self._sweep(session)
@@ -262,7 +381,9 @@ class Remote:
 
     def may_go_on(self, worker: Worker) -> bool:
         """Tell whether a worker should take another job."""
-        return not (self.paused or self._closing or worker.retiring)
+        if not self.waiting:
+            self.group.changed(self)  # it is about to be idle, and others may need its session
+        return not (self._at_rest or self._closing or worker.retiring)
 
     async def failed(self, work: Work, error: PoolerError, worker: Worker | None = None) -> None:
         """Take back a job whose attempt failed: to be tried again, or answered."""
@@ -274,10 +395,11 @@ class Remote:
 
     async def _judge(self, work: Work, error: PoolerError, peer: Peer | None, reply: str | None) -> None:
         now = trio.current_time()
-        work.last_error = error
-        self.last_error = str(error)
+        work.last_error = self.last_error = str(error)
         if error.remedy is Remedy.FEWER_SESSIONS:
-            self.limit.too_many(max(1, len(self._workers) - 1), now)
+            self.group.refused(max(1, self.group.sessions - 1), str(error))
+        elif _speaks_of_ports(error):
+            self.group.crowded(self, str(error))
         again = judge(
             error,
             attempts=work.attempts,
@@ -311,10 +433,25 @@ class Remote:
             error=str(error),
             again_in_s=again.after_s,
         )
-        self._lane.put_later(work, again.after_s, self.wake)
+        await self.wait(work, again.after_s)
+
+    async def wait(self, work: Work, pause_s: float) -> None:
+        """Let a job wait for its next attempt: parked, or here."""
+        if not await self._tools.park(work, pause_s):
+            self.lane.put_later(work, pause_s, self.wake)
+
+    async def data_turn(self) -> None:
+        """Wait until an attempt may begin, as each takes a data connection."""
+        await self.group.data_turn()
+
+    def done(self, reply_s: float) -> None:
+        """Count a transfer that went well, and took so long."""
+        self.tally.files += 1
+        self.tally.reply_s += reply_s
 
     def moved(self, direction: Direction, size_bytes: int) -> None:
         """Count bytes that have passed."""
+        self.tally.size_bytes += size_bytes
         self._metrics.bytes_moved(self.name, direction, size_bytes)
 
     def leave_behind(self, path: str) -> None:
@@ -348,17 +485,41 @@ class Remote:
                 self._tools.removed(self.name, path)
 
     async def _sweep_at_the_end(self) -> None:
-        session = await self._opener.open_to_tidy()
-        if session is None:
-            error = str(self._opener.last_error)
-            log.warning("parts_left_behind", remote=self.name, paths=self._left_behind, error=error)
+        if self.maintenance.until is not None:
+            log.warning(
+                "parts_left_behind", remote=self.name, paths=self._left_behind, error=self._why_nobody_comes()
+            )
             return
+        if self.group.limit.shared(trio.current_time()) == 0:
+            log.warning(
+                "parts_left_behind", remote=self.name, paths=self._left_behind, error="no session is ours"
+            )
+            return
+        self._opener.opening += 1  # it counts like any other
         try:
-            await self._sweep(session)
+            session = await self._opener.open_to_tidy()
+            if session is None:
+                error = str(self._opener.last_error)
+                log.warning("parts_left_behind", remote=self.name, paths=self._left_behind, error=error)
+                return
+            try:
+                await self._sweep(session)
+            finally:
+                await session.aclose()
         finally:
-            await session.aclose()
+            self._opener.opening -= 1
 
     def _dismiss_idle(self) -> None:
         for worker in self._workers:
             if worker.work is None:
                 worker.dismiss()
+
+
+def _speaks_of_ports(error: PoolerError) -> bool:
+    """Tell whether a data connection was refused in a way that may mean that the server has no port for it.
+
+    It says 425 or 426 (RFC 959 §4.2.1), or nobody answers where it said that it listens.
+    """
+    if isinstance(error, ReplyError):
+        return error.reply_code in _NO_DATA_CONNECTION
+    return isinstance(error, DataConnectionError) and error.session_survives

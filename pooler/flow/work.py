@@ -24,7 +24,7 @@ class Work:
         attempts: attempts begun so far.
         forgiven: those of them that do not count, because the job was not to blame.
         started: when the last attempt began; None before the first.
-        last_error: why the last attempt failed; None before the first failure.
+        last_error: what went wrong at last, for people; None where nothing has.
         memory: what one attempt leaves for the next; released when there is to be no next one here.
     """
 
@@ -35,7 +35,7 @@ class Work:
     attempts: int = 0
     forgiven: int = 0
     started: float | None = None
-    last_error: PoolerError | None = None
+    last_error: str | None = None
     memory: Memory = field(default_factory=Memory)
 
     @property

@@ -4,15 +4,21 @@ A worker lives as long as its session. When the session dies under a job, the jo
 and the remote decides whether another worker is begun: so nothing is ever leased, and nothing leaks.
 """
 
+import random
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from typing import Protocol
 
 import structlog
 import trio
 
-from pooler.errors import ErrorCode, LocalFileError, PoolerError, RemoteError, TransferTimeout
+from pooler.errors import ErrorCode, LocalFileError, PoolerError, RemoteError, SessionLost, TransferTimeout
+from pooler.flow.bandwidth import Bandwidth, SessionThrottle
+from pooler.flow.logbook import Done, remember_nothing
+from pooler.flow.parking import never_park
 from pooler.flow.work import Landed, Reply, Work
 from pooler.model.job import After, Delivery, Direction
 from pooler.model.outcome import Outcome, Status
@@ -28,6 +34,9 @@ from pooler.transfer.session import Session
 from pooler.transfer.upload import upload
 
 log = structlog.get_logger(__name__)
+
+_EARLIEST_END = 0.9
+"""Of its age, where a session may be replaced: those that began together must not all end together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,10 @@ class Tools:
         doubt: takes a job whose local side failed, until it is known whether the job is to blame, and then
             calls what it is given; False where nobody can tell.
         removed: told of a path on a remote where no part of ours is any more.
+        note: notes what is done for a job, for whoever has to answer it if we die before.
+        recall: tells what was done for a job by those who had it before.
+        park: takes a job that is to be tried again after a pause in seconds; False where it is to wait here.
+        bandwidth: of the process.
     """
 
     roots: dict[str, LocalRoot]
@@ -66,12 +79,24 @@ class Tools:
     hold: Callable[[Work], bool] = lambda _work: False
     doubt: Callable[[Work, LocalFileError, Callable[[], Awaitable[None]]], bool] = lambda *_: False
     removed: Callable[[str, str], None] = lambda _remote, _path: None
+    note: Callable[[Done], Awaitable[object]] = remember_nothing
+    recall: Callable[[Work], Awaitable[Done | None]] = remember_nothing
+    park: Callable[[Work, float], Awaitable[bool]] = never_park
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
 
 
 class Employer(Protocol):
-    """What a worker asks of its remote."""
+    """What a worker asks of its remote.
+
+    Attributes:
+        idle_s: how long a session may be idle, in seconds.
+        max_age_s: how old a session may become, in seconds.
+        bandwidth: of the remote.
+    """
 
     idle_s: float
+    max_age_s: float
+    bandwidth: Bandwidth
 
     def may_go_on(self, worker: "Worker") -> bool:
         """Tell whether the worker should take another job."""
@@ -79,6 +104,14 @@ class Employer(Protocol):
 
     async def failed(self, work: Work, error: PoolerError, worker: "Worker | None" = None) -> None:
         """Take back a job whose attempt failed."""
+        ...
+
+    async def data_turn(self) -> None:
+        """Wait until an attempt may begin, as each takes a data connection."""
+        ...
+
+    def done(self, reply_s: float) -> None:
+        """Count a transfer that went well, and took so long."""
         ...
 
     def moved(self, direction: Direction, size_bytes: int) -> None:
@@ -120,15 +153,21 @@ class Worker:
         # A scope serves once: each wait has one of its own.
         self._idle = trio.CancelScope()
         self._doing = trio.CancelScope()
+        self._trying = trio.CancelScope()
+        self._broken_off = False
+        self._throttle = SessionThrottle(employer.bandwidth, tools.bandwidth, holding=self._stop_the_clock)
         self._buffer = memoryview(bytearray(mover.BUFFER_BYTES))
 
     async def run(self) -> None:
-        """Do jobs until the session dies, is idle for too long, or the remote wants no more of it.
+        """Do jobs until the session dies, is idle for too long or too old, or the remote wants no more of it.
 
         Cancellation: the job in hand has no outcome; the session is dead.
         """
+        age_s = min(self._employer.max_age_s, self.session.lifetime_s)
+        # Counted from here, and not from the login: however short it is, a session gets the job that waits.
+        too_old_at = trio.current_time() + age_s * random.uniform(_EARLIEST_END, 1)  # noqa: S311 - no secret
         while self.session.usable and not self.retiring and self._employer.may_go_on(self):
-            work = await self._next()
+            work = await self._next(too_old_at)
             if work is None:
                 return
             self.work, self.since, self.bytes_moved = work, trio.current_time(), 0
@@ -150,9 +189,15 @@ class Worker:
         if self.work is not None and not self._tools.wants(self.work.delivery):
             self._doing.cancel()
 
-    async def _next(self) -> Work | None:
-        """Wait for a job, keeping the session alive; None when there is none for too long."""
-        give_up_at = trio.current_time() + self._employer.idle_s
+    def break_off(self) -> None:
+        """End the session at once; the job in hand is tried again on another, at no cost to its attempts."""
+        self._broken_off = True
+        self.dismiss()
+        self._trying.cancel()
+
+    async def _next(self, too_old_at: float) -> Work | None:
+        """Wait for a job, keeping the session alive; None when there is none for too long, or it is old."""
+        give_up_at = min(trio.current_time() + self._employer.idle_s, too_old_at)
         self._idle = trio.CancelScope()
         try:
             with self._idle:
@@ -169,13 +214,14 @@ class Worker:
         if not self._tools.wants(work.delivery):
             self._tools.drop(work)
             return
-        left_s = work.deadline - trio.current_time()
-        if left_s <= 0:
+        if trio.current_time() >= work.deadline:
             await self._tools.end(work, work.expiry())
             return
         if self._tools.hold(work):
             return
         with trio.CancelScope() as self._doing:
+            await self._employer.data_turn()
+            left_s = max(0.0, work.deadline - trio.current_time())
             await self._try(work, min(left_s, self._tools.attempt_s))
         if self._doing.cancelled_caught:
             self.retiring = True
@@ -186,9 +232,11 @@ class Worker:
         work.begin(trio.current_time())
         attempt = self._begin(work)
         try:
-            done = await self._run(attempt, limit_s)
+            known = await self._tools.recall(work)
+            done = await self._run(attempt, limit_s) if known is None else None
         except PoolerError as error:
             self.retiring |= not error.session_survives
+            work.forgiven += self._broken_off
             await self._employer.failed(work, error, self)
         except Exception as error:
             # The one place where a bug becomes an outcome: it ends this job and this session, no more.
@@ -198,7 +246,10 @@ class Worker:
                 work, work.failure(ErrorCode.UNKNOWN_ERROR, f"{type(error).__name__}: {error}")
             )
         else:
-            await self._hand_on(work, attempt, done)
+            if known is not None:
+                await self._recalled(attempt, known)
+            elif done is not None:
+                await self._hand_on(work, attempt, done)
 
     def _begin(self, work: Work) -> Attempt:
         root = self._tools.roots[work.plan.folder]
@@ -214,14 +265,22 @@ class Worker:
             resume_above_bytes=self._tools.resume_above_bytes,
             memory=work.memory,
             is_gone=partial(self._tools.is_gone, work.plan.folder),
+            throttle=self._throttle,
         )
 
     async def _run(self, attempt: Attempt, limit_s: float) -> Transferred:
         transfer = download if attempt.plan.direction is Direction.DOWNLOAD else upload
         if attempt.plan.options.check:
             transfer = check
-        with trio.move_on_after(limit_s):
-            return await transfer(attempt)
+        with trio.move_on_after(limit_s) as self._trying:
+            if self._broken_off:
+                self._trying.cancel()  # while it was getting ready
+            begun = trio.current_time()
+            done = await transfer(attempt)
+            self._employer.done(trio.current_time() - begun)
+            return done
+        if self._broken_off:
+            raise SessionLost("broken off: other pods may have these sessions now")
         raise TransferTimeout(f"no end after {limit_s:g} s, {self.bytes_moved} bytes")
 
     async def _hand_on(self, work: Work, attempt: Attempt, done: Transferred) -> None:
@@ -240,6 +299,7 @@ class Worker:
             resumed_from=done.resumed_from,
             marked=done.marked,
             check=done.check,
+            after=done.after,
         )
         if done.check is not None:
             await self._tools.end(work, outcome)
@@ -262,8 +322,39 @@ class Worker:
                 await self._employer.failed(work, error, self)
                 return
             outcome = replace(outcome, duration_ms=_since_ms(work), marked=work.plan.options.write_marker)
-        after = await after_action(attempt, done)
+        source = None if work.plan.options.after is After.NONE else done.source
+        await self._tools.note(Done(work, outcome, source))
+        await self._conclude(attempt, work, outcome, done)
+
+    async def _recalled(self, attempt: Attempt, known: Done) -> None:
+        """End a job that was done by somebody who could not answer it any more."""
+        outcome = known.outcome
+        log.info("transfer_recalled", task_id=known.work.delivery.job.task_id)
+        done = Transferred(
+            verified=outcome.verified,
+            skipped=outcome.status is Status.SKIPPED,
+            source=known.source,
+            after=outcome.after,
+        )
+        await self._conclude(attempt, known.work, outcome, done, again=True)
+
+    async def _conclude(
+        self, attempt: Attempt, work: Work, outcome: Outcome, done: Transferred, *, again: bool = False
+    ) -> None:
+        """Do with the source what is to be done, and end the job."""
+        after = await after_action(attempt, done, again=again)
         await self._tools.end(work, replace(outcome, after=after.done, after_error=after.error))
+
+    @contextmanager
+    def _stop_the_clock(self) -> Iterator[None]:
+        """Count no time against an attempt for which we hold it back ourselves; the job's deadline holds."""
+        deadline = inf if self.work is None else self.work.deadline
+        left_s = self._trying.deadline - trio.current_time()
+        self._trying.deadline = deadline
+        try:
+            yield
+        finally:
+            self._trying.deadline = min(trio.current_time() + left_s, deadline)
 
     def _count(self, size_bytes: int) -> None:
         self.bytes_moved += size_bytes

@@ -2,7 +2,8 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, NamedTuple
 
 
@@ -160,6 +161,27 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What a job has behind it that was parked.
+
+    Attributes:
+        origin: where it was read first.
+        first_seen_ms: when that was, in milliseconds since 1970.
+        attempts: attempts begun.
+        forgiven: those of them that do not count.
+        times: how often it was parked.
+        error: what went wrong at last, for people; None where nothing has.
+    """
+
+    origin: Origin
+    first_seen_ms: int
+    attempts: int = 0
+    forgiven: int = 0
+    times: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """A job on its way through the flow.
 
@@ -167,8 +189,22 @@ class Delivery:
         job: what is asked for.
         record: what it was read from; kept whole, because a failure carries the job whole.
         received: when it was first read, in seconds of ``trio.current_time()``.
+        past: what it has behind it; None where it was never parked.
+        not_before: when it may be begun, in the same seconds.
     """
 
     job: Job
     record: Record
     received: float
+    past: Past | None = None
+    not_before: float = -inf
+
+    @property
+    def original(self) -> Record:
+        """The record with where it was read first: what the sender knows it by."""
+        return original(self.record, self.past)
+
+
+def original(record: Record, past: Past | None) -> Record:
+    """Give a record with where it was read first."""
+    return record if past is None else replace(record, origin=past.origin)

@@ -126,3 +126,24 @@ class Ended:
 
     delivery: Delivery
     outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A delivery that is to come again: an ending that is no answer.
+
+    Attributes:
+        delivery: what was asked for, and where it came from.
+        delay_s: of the retry topic that it goes to, in seconds.
+        not_before: when it may be begun, in seconds of ``trio.current_time()``; minus infinity for any time.
+        attempts: attempts begun so far.
+        forgiven: those of them that do not count.
+        error: what went wrong at last, for people; None where nothing has.
+    """
+
+    delivery: Delivery
+    delay_s: float
+    not_before: float
+    attempts: int
+    forgiven: int
+    error: str | None

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -20,6 +21,7 @@ from pooler.config.remotes import Connections, FtpRemote, LocalFolder
 from pooler.config.settings import Settings
 from pooler.crew import Crew, assemble
 from pooler.errors import ConfigError, ConnectError
+from pooler.model.control import Knob, Mode
 from pooler.model.job import Delivery, Job, Origin, Record
 from pooler.model.outcome import Ended
 from pooler.ops.metrics import Metrics
@@ -281,7 +283,7 @@ async def test_before_kafka_answers_it_lives_and_is_not_ready() -> None:
     assert status.reasons == ("connecting to Kafka",)
     assert service.remotes() == ()
     with pytest.raises(KeyError):
-        service.pause("far")
+        await service.steer("far", Knob.WORK, Mode.PAUSE, by="anna", why="")
     service.drain()
     service.drain()
     assert service.status().reasons == ("draining", "connecting to Kafka")
@@ -329,14 +331,25 @@ async def test_it_shows_remotes_sessions_and_what_waits(
             assert remote.oldest_wait_s is None
             assert service.status().oldest_job_age_s is None
             assert (service.status().succeeded, service.status().failed) == (9, 1)
-            service.pause("far")
+            await service.steer("far", Knob.WORK, Mode.PAUSE, by="anna", why="")
             await trio.sleep(1)
             (remote,) = service.remotes()
             assert (remote.paused, remote.sessions) == (True, ())
-            service.resume("far")
+            await service.steer("far", Knob.WORK, Mode.RUN, by="anna", why="")
             assert not service.remotes()[0].paused
+            await service.steer("far", Knob.MAX_SESSIONS, 2, by="anna", why="")
+            assert service.remotes()[0].limits.most == 2
+            await service.steer("far", Knob.MAX_SESSIONS_TOTAL, 1, by="anna", why="")
+            assert (service.remotes()[0].limit, service.remotes()[0].limits.share) == (1, 1)
+            await service.steer("far", Knob.BANDWIDTH, 1000, by="anna", why="")
+            assert service.remotes()[0].bandwidth_bytes_per_s == 1000
+            for knob in (Knob.MAX_SESSIONS, Knob.MAX_SESSIONS_TOTAL, Knob.BANDWIDTH):
+                await service.steer("far", knob, None, by="anna", why="")
+            (remote,) = service.remotes()
+            assert (remote.limit, remote.limits.share, remote.bandwidth_bytes_per_s) == (4, None, None)
+            assert not service.deployment().together
             with pytest.raises(KeyError):
-                service.pause("nowhere")
+                await service.steer("nowhere", Knob.WORK, Mode.PAUSE, by="anna", why="")
             service.drain()
             assert service.status().reasons == ("draining",)
 
@@ -355,4 +368,10 @@ async def test_an_open_breaker_is_shown_with_its_countdown(
             assert (remote.state, remote.last_error, remote.waiting) == ("open", "away", 2)
             assert remote.breaker_retry_s is not None
             assert 50 < remote.breaker_retry_s < 60
+            tried = len(server.connects)
+            await service.steer("far", Knob.BREAKER, None, by="anna", why="it is back")
+            assert service.remotes()[0].state == "closed"
+            await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(server.connects) == tried + 1
             service.drain()

@@ -305,7 +305,7 @@ async def test_a_job_whose_lease_was_lost_forgets_what_bears_the_old_name(
         remote.pause()
         stage.give(up("u"))
         await trio.sleep(1)
-        (work,) = remote._lane.take_all()
+        (work,) = remote.lane.take_all()
         work.memory.unfinished = Unfinished("/part", SourceState(0, 0), left.append)
         stage.keeper.doubt(work, LeaseLost(ErrorCode.IO_ERROR, "stopped"), blame)
         await trio.sleep(1)

@@ -141,3 +141,33 @@ def test_an_offset_out_of_range_stops_its_partition_loudly_and_there_is_a_way_on
         assert_once(site, 40)
         running.signal(signal.SIGTERM)
         assert running.wait() == 0
+
+
+AFTER = {"none": None, "delete": "deleted", "move:/done/{name}": "moved"}
+
+
+def test_what_was_done_and_not_answered_is_answered_by_the_next_owner(
+    tmp_path: Path, broker: RunningBroker, server: RunningServer
+) -> None:
+    site = Site(tmp_path / "site", broker.bootstrap, {"far": server})
+    site.create_topics()
+    messages, told = [], {}
+    for number in range(60):
+        server.put(f"/out/{number}", bytes(1000))
+        after = list(AFTER)[number % 3]
+        job = json.loads(jobs(number, number + 1)[0].value or b"")
+        job |= {"src_path": f"/out/{number}", "options": {"after": after}}
+        messages.append(Message(json.dumps(job).encode(), partition=number % 4))
+        told[str(number)] = AFTER[after]
+    produce(broker.bootstrap, "ftp-tasks", messages)
+    with site.running(POOLER__KAFKA__COMMIT_INTERVAL_MS="60000") as running:
+        wait_until(lambda: running.get("/v1/status")["succeeded"] == 60, "all copies")
+        running.signal(signal.SIGKILL)
+        running.wait()
+    assert site.answers() == {}
+    with site.running() as running:
+        assert_once(site, 60)
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 0
+        assert len(events(running.events(), "transfer_recalled")) == 60
+    assert {name: answer.get("after") for name, (answer,) in site.answers().items()} == told

@@ -1,7 +1,8 @@
 """The checks of topics, on topics."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -10,6 +11,7 @@ import trio_asyncio
 from pydantic import SecretStr
 
 from pooler.bus.clients import on_asyncio
+from pooler.bus.retry_topics import make_retry_topics
 from pooler.bus.topics import Finding, check_topics
 from pooler.config.settings import KafkaSettings
 from pooler.errors import BrokerRefused, ConfigError, PoolerError
@@ -51,17 +53,23 @@ def made(
     for name, config in configs.items():
         create_topics(broker.bootstrap, {f"{prefix}-{name}": 2}, configs=config)
     names = {f"{key}_topic": f"{prefix}-{key}" for key in ("input", "result", "fail", "dlq")}
-    return KafkaSettings.model_validate({"bootstrap_servers": broker.bootstrap, **names, **more})
+    given = {"bootstrap_servers": broker.bootstrap, "retry_delays_seconds": "", **names, **more}
+    return KafkaSettings.model_validate(given)
 
 
 async def checked(settings: KafkaSettings, deadline_s: float = DAY_S) -> list[Finding]:
+    return list(await called(check_topics, settings, deadline_s))
+
+
+async def called(function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    """Call a function of the asyncio side; what it raises is in no group here."""
     with trio.fail_after(60):
         async with trio_asyncio.open_loop():
             try:
-                return list(await on_asyncio(check_topics, settings, deadline_s))
+                return await on_asyncio(function, *args)
             except PoolerError as error:
                 refusal = error
-    raise refusal  # here it is in no group
+    raise refusal
 
 
 GOOD: Mapping[str, Mapping[str, str]] = {"input": {}, "result": {}, "fail": {}, "dlq": {}}
@@ -113,13 +121,12 @@ async def test_retention_is_measured_against_the_longest_deadline(broker: Runnin
 
 
 async def test_brokers_that_make_topics_make_them_when_asked(generous: RunningBroker) -> None:
-    assert {one.kind for one in await checked(KafkaSettings(bootstrap_servers=(generous.bootstrap,)))} <= {
-        "warn"
-    }
+    found = await checked(KafkaSettings(bootstrap_servers=(generous.bootstrap,)))
+    assert {one.kind for one in found} == {"warn"}
 
 
 async def test_who_may_not_look_is_told_so_and_goes_on(strict: SecuredBroker) -> None:
-    found = await checked(KafkaSettings(**strict.by_password("PLAIN")))
+    found = await checked(KafkaSettings(**strict.by_password("PLAIN"), retry_delays_seconds=()))
     assert [(one.kind, one.topic) for one in found] == [
         ("warn", name) for name in ("ftp-tasks", "ftp-results", "ftp-failures", "ftp-tasks-dlq")
     ]
@@ -136,3 +143,35 @@ async def test_who_is_not_let_in_is_not_let_off_with_a_warning(broker: RunningBr
     )
     with pytest.raises(BrokerRefused):
         await checked(settings)
+
+
+# ---- the retry topics ---------------------------------------------------------------------------------
+
+
+async def test_retry_topics_that_are_missing_are_made_and_are_as_they_should_be(
+    broker: RunningBroker,
+) -> None:
+    settings = await trio.to_thread.run_sync(
+        lambda: made(broker, "parking", GOOD, retry_delays_seconds="10, 3600", retry_partitions="4")
+    )
+    with pytest.raises(ConfigError, match="parking-input-retry-1h: there is none"):
+        await checked(settings)
+    for expected in ([("parking-input-retry-10s", 2), ("parking-input-retry-1h", 2)], []):
+        # The second pod finds them there.
+        with structlog.testing.capture_logs() as events:
+            await called(make_retry_topics, settings, DAY_S)
+        made_now = [event for event in events if event["event"] == "retry_topic_made"]
+        assert [(event["topic"], event["partitions"]) for event in made_now] == expected
+        found = await checked(settings)
+        assert {(one.kind, one.text.split(":")[0]) for one in found} == {("warn", "replication factor 1")}
+
+
+async def test_two_pods_that_begin_together_make_them_once(broker: RunningBroker) -> None:
+    settings = await trio.to_thread.run_sync(
+        lambda: made(broker, "together", GOOD, retry_delays_seconds="10")
+    )
+    with trio.fail_after(60):
+        async with trio_asyncio.open_loop(), trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(on_asyncio, make_retry_topics, settings, DAY_S)
+    assert {one.kind for one in await checked(settings)} == {"warn"}

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from pooler.config import load
 from pooler.config.ftp_section import FTP_KEYS, RCLONE_FTP_KEYS
-from pooler.config.remotes import LocalFolder
+from pooler.config.remotes import MAX_SESSION_AGE_S, LocalFolder
 from pooler.config.section import Section
 from pooler.config.settings import Settings
 from pooler.config.values import duration
@@ -41,7 +41,7 @@ def shown(field: FieldInfo) -> str:
     if isinstance(default, float):
         return f"{default:g}"
     if isinstance(default, tuple):
-        return ",".join(default)
+        return ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in default)
     return {None: "none", True: "true", False: "false"}.get(default, str(default))
 
 
@@ -59,6 +59,7 @@ def test_the_document_has_every_key_of_a_remote() -> None:
     assert set(DOCUMENT["type = ftp"]) == FTP_KEYS | {"description"}
     assert duration(DOCUMENT["type = ftp"]["checksum_timeout"]) == Profile("h", "u", str).checksum_s
     assert duration(DOCUMENT["type = ftp"]["noop_after"]) == Profile("h", "u", str).noop_after_s
+    assert duration(DOCUMENT["type = ftp"]["max_session_age"]) == MAX_SESSION_AGE_S
     text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
     assert [key for key in RCLONE_FTP_KEYS if f"`{key}`" not in text] == []
 

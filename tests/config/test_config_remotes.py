@@ -19,8 +19,8 @@ from pooler.config.sections import read
 from pooler.config.settings import Settings
 from pooler.config.temp_name import TOKEN_BYTES, TempName
 from pooler.config.tls import INSECURE_CIPHERS, weak_ciphers
-from pooler.crew import connector
-from pooler.errors import LoginRefused
+from pooler.crew import _policy, connector
+from pooler.errors import NoPassword
 from pooler.ftp.encoding import Encoding, Flag, parse_encoding
 from pooler.ftp.names import Form
 from pooler.ftp.profile import Profile, Proxy
@@ -80,8 +80,9 @@ def test_every_key() -> None:
         f"shut_timeout = 2m\nca_file = {CA}\nunicode_form = NFC\nencoding = Slash, Dot\n"
         "disable_utf8 = true\npath_style = cwd\ntransfer_type = ascii\n"
         "after_login = SITE UMASK 002; site a,b ;;\nbefore_store = SITE RECFM=VB\ndisable_mlsd = true\n"
-        "force_list_hidden = true\ntimezone = Asia/Seoul\nwriting_mdtm = true\ndouble_iac = true\n"
-        "checksum_timeout = 10m\ntemp_name = tmp/{name}-{token}\nverify = checksum\n"
+        "force_list_hidden = true\ntimezone = Asia/Seoul\nmdtm_timezone = Asia/Tokyo\nwriting_mdtm = true\n"
+        "double_iac = true\n"
+        "checksum_timeout = 10m\ntemp_name = tmp/{name}-{token}\nverify = checksum\nmax_session_age = 1h\n"
     )
     assert only == FtpRemote(
         name="a",
@@ -115,12 +116,14 @@ def test_every_key() -> None:
         disable_mlsd=True,
         force_list_hidden=True,
         timezone=ZoneInfo("Asia/Seoul"),
+        mdtm_timezone=ZoneInfo("Asia/Tokyo"),
         writing_mdtm=True,
         double_iac=True,
         temp_name=TempName("tmp", "{name}-{token}"),
         verify=Verify.CHECKSUM,
         max_sessions=3,
         idle_timeout_s=90.0,
+        max_session_age_s=3600.0,
         close_timeout_s=math.inf,
         shut_timeout_s=120.0,
         checksum_timeout_s=600.0,
@@ -137,6 +140,10 @@ def test_every_key() -> None:
         ("concurrency = 0", "max_sessions", None),
         ("max_sessions = 2\nconcurrency = 4", "max_sessions", 2),
         ("idle_timeout = 0", "idle_timeout_s", math.inf),
+        ("", "max_session_age_s", 1500.0),
+        ("max_session_age = 90", "max_session_age_s", 90.0),
+        ("max_session_age = off", "max_session_age_s", math.inf),
+        ("max_session_age = 0", "max_session_age_s", math.inf),
         ("base_path = /", "base_path", "/"),
         ("port =", "port", 21),
         ("", "temp_name", TempName("", ".{token}.part")),
@@ -216,6 +223,10 @@ def test_the_encoding_goes_by_the_format(file_format: Format, line: str, encodin
         ("max_sessions = 0", "c.ini:5:16: a.max_sessions: expected a whole number from 1 to 10000, got '0'"),
         ("passive = perhaps", "c.ini:5:11: a.passive: expected true or false, got 'perhaps'"),
         ("charset = utf-16", "c.ini:5:11: a.charset: expected a charset that contains ASCII, such as"),
+        (
+            "max_session_age = never",
+            "c.ini:5:19: a.max_session_age: expected a duration such as 1m30s, or off, got 'never'",
+        ),
         (
             "idle_timeout = soon",
             "c.ini:5:16: a.idle_timeout: expected a duration such as 1m30s, or off, got 'soon'",
@@ -521,8 +532,8 @@ def test_the_profile_says_what_dialect_the_file_does() -> None:
     text = (
         f"{MINIMAL}charset = cp949\nunicode_form = nfd\nencoding = 0x2\ndisable_utf8 = 1\npath_style = cwd\n"
         "transfer_type = ascii\nafter_login = NOOP; SITE A\nbefore_store = SITE B\ndisable_mlsd = 1\n"
-        "force_list_hidden = 1\ntimezone = Asia/Seoul\nwriting_mdtm = 1\ndouble_iac = 1\n"
-        "checksum_timeout = 9\nnoop_after = 2m"
+        "force_list_hidden = 1\ntimezone = Asia/Seoul\nmdtm_timezone = Asia/Tokyo\nwriting_mdtm = 1\n"
+        "double_iac = 1\nchecksum_timeout = 9\nnoop_after = 2m"
     )
     profile = connector(remote(text), Settings()).profile
     plain = connector(remote(MINIMAL), Settings()).profile
@@ -538,6 +549,7 @@ def test_the_profile_says_what_dialect_the_file_does() -> None:
         "disable_mlsd": True,
         "force_list_hidden": True,
         "timezone": ZoneInfo("Asia/Seoul"),
+        "mdtm_timezone": ZoneInfo("Asia/Tokyo"),
         "writing_mdtm": True,
         "double_iac": True,
         "checksum_s": 9.0,
@@ -561,6 +573,13 @@ def test_weak_tls_is_named_in_the_log() -> None:
         on_weak_tls("TLSv1 is broken")
     expected = {"event": "tls_is_weak", "log_level": "warning", "remote": "a", "weakness": "TLSv1 is broken"}
     assert lines == [expected]
+
+
+def test_the_policy_of_a_remote_says_how_old_a_session_becomes() -> None:
+    assert _policy(remote(MINIMAL), Settings(), give_up=False).max_age_s == 1500.0
+    only = remote(MINIMAL + "max_session_age = 1h\nidle_timeout = 2h")
+    policy = _policy(only, Settings(), give_up=True)
+    assert (policy.max_age_s, policy.idle_s) == (3600.0, 7200.0)
 
 
 @pytest.mark.parametrize("never", ["off", "0"])
@@ -639,12 +658,12 @@ def test_a_password_file_is_read_at_each_login(tmp_path: Path) -> None:
 def test_a_password_file_without_a_password(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "secret"
     file.write_bytes(content)
-    with pytest.raises(LoginRefused, match=r"^a\.pass_file: "):
+    with pytest.raises(NoPassword, match=r"^a\.pass_file: "):
         PasswordFile("a", file)()
 
 
 def test_a_password_file_that_went_away(tmp_path: Path) -> None:
-    with pytest.raises(LoginRefused, match="cannot be read: No such file or directory"):
+    with pytest.raises(NoPassword, match="cannot be read: No such file or directory"):
         PasswordFile("a", tmp_path / "gone")()
 
 
@@ -671,7 +690,7 @@ known = st.sampled_from(
      "socks_proxy", "http_proxy", "active_ports", "active_address", "bind_address", "tls_ciphers",
      "client_cert", "tls_min_version", "tls_cache_size", "allow_insecure_tls_ciphers", "virtual_host",
      "account", "unicode_form", "path_style", "transfer_type", "after_login", "before_store", "timezone",
-     "double_iac", "checksum_timeout"]
+     "double_iac", "checksum_timeout", "max_session_age", "global.checksum"]
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pooler.config.values import charset, duration, switch, whole
+from pooler.config.values import charset, duration, size, switch, whole
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,33 @@ from pooler.config.values import charset, duration, switch, whole
 )
 def test_durations_of_rclone(text: str, seconds: float) -> None:
     assert duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("10M", 10 * 1024**2),
+        ("1.5GiB", 1.5 * 1024**3),
+        ("500B", 500),
+        ("64k", 64 * 1024),
+        ("1KB", 1024),
+        ("1T", 1024**4),
+        ("1p", 1024**5),
+        ("off", math.inf),
+    ],
+)
+def test_sizes_of_rclone(text: str, value: float) -> None:
+    assert size(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["10", "", "M", "0M", "-1M", "1e3K", "10 M", "10Mi/s", "0.1B", "infK", "\uff11M"]
+)
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"^expected a size with its unit, such as 10M or 500B, or off, got "
+    ):
+        size(text)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 59), st.integers(0, 59))

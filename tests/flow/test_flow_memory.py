@@ -15,16 +15,19 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pooler.errors import DataConnectionError, PoolerError, SessionLost
 from pooler.flow.breaker import Breaker, Thresholds
+from pooler.flow.budget import Budget
 from pooler.flow.endings import Endings
 from pooler.flow.finisher import Finisher
-from pooler.flow.limit import Budget, SessionLimit
+from pooler.flow.group import LimitGroup
+from pooler.flow.limit import SessionLimit
 from pooler.flow.order import Order
+from pooler.flow.pace import DataPace, TokenBucket
 from pooler.flow.remote import Remote, RemotePolicy
 from pooler.flow.retry import Backoff
 from pooler.flow.work import Landed, Work
 from pooler.flow.worker import Tools
 from pooler.model.job import After, Delivery, Direction, Endpoint, Job, Options, Origin, Record
-from pooler.model.outcome import Ended, Outcome, Status
+from pooler.model.outcome import Ended, Outcome, Parked, Status
 from pooler.ops.metrics import Metrics
 from pooler.storage.landing import FlushPolicy, PartFile
 from pooler.storage.landing import land as real_land
@@ -56,7 +59,7 @@ class Rig:
     def __post_init__(self) -> None:
         self.root = LocalRoot("disk", self.folder)
         metrics = Metrics("1", ["site"])
-        to_answers, self.answers = trio.open_memory_channel[Ended](100)
+        to_answers, self.answers = trio.open_memory_channel[Ended | Parked](100)
         self.order = Order()
         self.endings = Endings(to_answers, self.order, metrics)
         self.to_finisher, self.landed = trio.open_memory_channel[Landed](10)
@@ -76,9 +79,9 @@ class Rig:
             "site",
             self,
             policy=RemotePolicy(
-                Backoff(self.backoff_s, self.backoff_s), idle_s=inf, prewarm=0, give_up=False
+                1, Backoff(self.backoff_s, self.backoff_s), idle_s=inf, prewarm=0, give_up=False
             ),
-            limit=SessionLimit(1),
+            group=LimitGroup(SessionLimit(1), TokenBucket.per_minute(1000), DataPace(1e6)),
             breaker=Breaker(Thresholds(9, 1, 60.0, 1)),
             budget=Budget(9),
             others=list,
@@ -113,7 +116,9 @@ class Rig:
 
     async def outcome(self) -> Outcome:
         with trio.fail_after(500):
-            return (await self.answers.receive()).outcome
+            ended = await self.answers.receive()
+        assert isinstance(ended, Ended)
+        return ended.outcome
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -318,7 +318,7 @@ async def test_point_5_a_full_server_lowers_the_limit_and_fails_no_job(
         await flow.give(*downloads(40))
         await trio.sleep(8)
         assert len(server.open) == 4
-        assert remote.limit.current(trio.current_time()) == 4
+        assert remote.group.limit.current(trio.current_time()) == 4
         assert remote.breaker.state.value == "closed"
         refused = len(server.connects) - server.opened
         assert refused <= 6

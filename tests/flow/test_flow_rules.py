@@ -1,4 +1,4 @@
-"""The pure rules of the flow: retries, breakers, limits, the order of destinations."""
+"""The pure rules of the flow: retries, breakers, the budget, the order of destinations."""
 
 import random
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from pooler.errors import (
     TransferTimeout,
 )
 from pooler.flow.breaker import Breaker, Event, State, Thresholds
-from pooler.flow.limit import Budget, SessionLimit
+from pooler.flow.budget import Budget
 from pooler.flow.order import Order
 from pooler.flow.retry import Again, Backoff, judge
 from pooler.flow.work import Work
@@ -196,34 +196,7 @@ class BreakerModel(RuleBasedStateMachine):
 TestBreakerModel = BreakerModel.TestCase
 
 
-# ---- limits -------------------------------------------------------------------------------------------
-
-
-def test_a_limit_falls_to_what_was_let_in_and_rises_one_by_one() -> None:
-    limit = SessionLimit(5, pause_s=30.0)
-    assert limit.current(0.0) == 5
-    assert limit.next_change() is None
-    limit.too_many(2, 100.0)
-    assert [limit.current(at) for at in (100.0, 129.9, 130.0, 160.0, 190.0, 1e6)] == [2, 2, 3, 4, 5, 5]
-    assert limit.next_change() is None
-
-
-def test_a_limit_tells_when_it_will_rise() -> None:
-    limit = SessionLimit(5, pause_s=30.0)
-    limit.too_many(3, 100.0)
-    assert limit.next_change() == 130.0
-    assert limit.current(130.0) == 4
-    assert limit.next_change() == 160.0
-
-
-@given(st.lists(st.tuples(st.integers(-3, 20), st.floats(0, 100))))
-def test_a_limit_is_never_below_one_nor_above_its_ceiling(blows: list[tuple[int, float]]) -> None:
-    limit, now = SessionLimit(7), 0.0
-    for let_in, later_s in blows:
-        now += later_s
-        before = limit.current(now)
-        limit.too_many(let_in, now)
-        assert 1 <= limit.current(now) <= before <= 7
+# ---- the budget of the process ------------------------------------------------------------------------
 
 
 class Household:

@@ -8,27 +8,37 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
+from uuid import uuid4
 
 import trio
 
+from pooler.config.maintenance import NO_WINDOWS, Windows
 from pooler.config.remotes import Connections, FtpRemote, LocalFolder
 from pooler.errors import ErrorCode, ReplyError, SessionLost, TooManySessions
+from pooler.flow.bandwidth import Bandwidth
 from pooler.flow.breaker import Breaker, Thresholds
+from pooler.flow.budget import Budget
+from pooler.flow.climb import Climb
 from pooler.flow.endings import Endings
 from pooler.flow.finisher import Finisher
 from pooler.flow.fleet import Fleet
-from pooler.flow.limit import Budget, SessionLimit
+from pooler.flow.group import LimitGroup
+from pooler.flow.ladder import Ladder
+from pooler.flow.limit import SessionLimit
+from pooler.flow.logbook import Books, Done, Logbook, remember_nothing
 from pooler.flow.order import Order
+from pooler.flow.pace import DataPace, TokenBucket
+from pooler.flow.parking import Parking
 from pooler.flow.remote import Remote, RemotePolicy
 from pooler.flow.retry import Backoff
 from pooler.flow.work import Landed, Work
 from pooler.flow.worker import Tools
-from pooler.model.job import Delivery, Endpoint, Job, Options, Origin, Record
-from pooler.model.outcome import Ended, Outcome, Peer
+from pooler.model.job import Delivery, Endpoint, Job, Options, Origin, Past, Record
+from pooler.model.outcome import Ended, Outcome, Parked, Peer
 from pooler.ops.metrics import Metrics
 from pooler.storage.root import LocalRoot
 from pooler.transfer.session import Entry, Stat
@@ -53,6 +63,11 @@ async def nothing(*_args: Any) -> None:
     await trio.lowlevel.checkpoint()
 
 
+async def _is_not(_work: Work) -> bool:
+    await trio.lowlevel.checkpoint()
+    return False
+
+
 @dataclass(eq=False)
 class FakeServer:
     """A server, and the connector to it.
@@ -67,6 +82,7 @@ class FakeServer:
         on_remove: called for each removal, with the path; may raise or wait.
         stored: what was uploaded, by path.
         removed: paths that were removed.
+        gone: those, and what paths were before they were renamed.
         connects: times at which connects began.
         open: sessions that are open.
         most: the most sessions that were open or opening at once.
@@ -75,6 +91,7 @@ class FakeServer:
         kept_alive: times at which a session was kept alive.
         killed_busy: sessions closed in the middle of a transfer.
         learnt: what was found out about it.
+        lifetime_s: how long it says that a session is good for.
     """
 
     room: int = 1000
@@ -86,6 +103,7 @@ class FakeServer:
     on_remove: Callable[[str], Awaitable[None]] = nothing
     stored: dict[str, bytes] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
     connects: list[float] = field(default_factory=list)
     open: set["FakeSession"] = field(default_factory=set)
     opening: int = 0
@@ -95,6 +113,7 @@ class FakeServer:
     kept_alive: list[float] = field(default_factory=list)
     killed_busy: int = 0
     learnt: dict[str, object] = field(default_factory=dict)
+    lifetime_s: float = math.inf
 
     async def connect(self) -> "FakeSession":
         self.connects.append(trio.current_time())
@@ -120,6 +139,7 @@ class FakeSession:
         self._busy = False
         self.peer = Peer("192.0.2.1:21")
         self.last_reply: str | None = "230 hello"
+        self.lifetime_s = server.lifetime_s
         server.open.add(self)
 
     @property
@@ -183,9 +203,10 @@ class FakeSession:
     async def size(self, path: str) -> int | None:
         with self._exchange():
             await trio.lowlevel.checkpoint()
-            if path.endswith("missing"):
+            stored = self._server.stored
+            if path not in stored and (path.endswith("missing") or path in self._server.gone):
                 raise ReplyError(550, "no such file", "SIZE", code=ErrorCode.FILE_NOT_FOUND)
-            return len(self._server.stored.get(path, CONTENT))
+            return len(stored.get(path, CONTENT))
 
     async def stat(self, path: str) -> Stat:
         return Stat(await self.size(path), None, 0.0)
@@ -208,12 +229,14 @@ class FakeSession:
             assert replace or new not in self._server.stored
             await trio.lowlevel.checkpoint()
             self._server.stored[new] = self._server.stored.pop(old)
+            self._server.gone.add(old)
 
     async def remove(self, path: str) -> None:
         with self._exchange():
             await self._server.on_remove(path)
             self._server.stored.pop(path, None)
             self._server.removed.append(path)
+            self._server.gone.add(path)
 
     async def keep_alive(self) -> None:
         with self._exchange():
@@ -247,11 +270,23 @@ class FakeStream:
 
 @dataclass(frozen=True)
 class Shape:
-    """How a flow is set up; every field has a value that stays out of the way."""
+    """How a flow is set up; every field has a value that stays out of the way.
+
+    Without `start` the limit is fixed; with `grouped` all remotes share one.
+    """
 
     limit: int = 4
+    start: int | None = None
+    grouped: bool = False
+    connects_per_minute: int = 1_000_000
+    data_per_s: float = 1e6
     total: int = 100
     idle_s: float = 300.0
+    max_age_s: float = math.inf
+    bytes_per_s: float | None = None
+    pod_bytes_per_s: float | None = None
+    windows: Windows = NO_WINDOWS
+    noon: datetime = datetime(2024, 1, 8, 12, tzinfo=UTC)
     keepalive_s: float = 1e6
     attempt_s: float = 1e6
     attempts: int = 3
@@ -262,6 +297,30 @@ class Shape:
     prewarm_s: float = math.inf
     give_up: bool = False
     lane_room: int = 1000
+    books: Books | None = None
+    delays_s: Sequence[float] = ()
+    window: int = 1_000_000
+
+
+@dataclass
+class FakeWindow:
+    """How much is in hand, of jobs of one size.
+
+    Attributes:
+        size: how many there may be.
+        in_hand: tells how many there are.
+        stuck: what the partitions are held up by.
+    """
+
+    size: int
+    in_hand: Callable[[], int]
+    stuck: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def fill(self) -> float:
+        return self.in_hand() / self.size
+
+    def heads(self) -> Mapping[tuple[str, int], int]:
+        return self.stuck
 
 
 class Flow:
@@ -275,6 +334,10 @@ class Flow:
     Attributes:
         ended: what was answered, in order.
         ended_at: when, by task_id.
+        parked: what was parked, in order.
+        window: how much is in hand.
+        bandwidth: of all remotes together.
+        too_large: task_ids that no retry topic takes.
         lost: task_ids that are no longer ours.
         dropped: task_ids that were dropped.
     """
@@ -283,16 +346,35 @@ class Flow:
         self.servers = servers
         self.ended: list[Ended] = []
         self.ended_at: dict[str, float] = {}
+        self.parked: list[Parked] = []
+        self.too_large: set[str] = set()
         self.lost: set[str] = set()
         self.dropped: list[str] = []
         self.metrics = Metrics("0", list(servers))
         self.order = Order()
-        self.to_answers, self._answers = trio.open_memory_channel[Ended](0)
+        self.to_answers, self._answers = trio.open_memory_channel[Ended | Parked](0)
         self.endings = Endings(self.to_answers, self.order, self.metrics)
         self.root = InlineRoot("local", folder)
         self.to_landed, self.landed = trio.open_memory_channel[Landed](64)
         self.budget = Budget(shape.total)
+        logbook = None if shape.books is None else Logbook(self.root, uuid4().hex, "group", shape.books)
+        self.logbook = logbook
+
+        async def note(done: Done) -> None:
+            if logbook is not None:
+                await logbook.note([done])
+
         self.remotes: dict[str, Remote] = {}
+        self.window = FakeWindow(shape.window, lambda: len(self.endings.in_flow))
+        self.parking = Parking(
+            Ladder(shape.delays_s),
+            self.endings,
+            self.order,
+            self.remotes,
+            window=self.window,
+            is_done=_is_not if logbook is None else logbook.knows,
+            fits=lambda delivery: delivery.job.task_id not in self.too_large,
+        )
         tools = Tools(
             roots={"local": self.root},
             incarnation="cafe",
@@ -304,15 +386,31 @@ class Flow:
             land=self.to_landed.send,
             end=self.endings.end,
             drop=self._drop,
+            note=note,
+            recall=remember_nothing if logbook is None else logbook.recall,
+            park=self.parking.retry,
+            bandwidth=Bandwidth(shape.pod_bytes_per_s),
         )
+        self.bandwidth = tools.bandwidth
+        self._begun = trio.current_time()
+        self.group = self._group(shape)
         for name, server in servers.items():
             self.remotes[name] = Remote(
                 name,
                 server,
                 policy=RemotePolicy(
-                    shape.backoff, shape.idle_s, shape.prewarm, shape.prewarm_s, shape.give_up
+                    shape.limit,
+                    shape.backoff,
+                    shape.idle_s,
+                    shape.prewarm,
+                    shape.prewarm_s,
+                    shape.give_up,
+                    shape.max_age_s,
+                    shape.bytes_per_s,
+                    shape.windows,
+                    lambda: shape.noon + timedelta(seconds=trio.current_time() - self._begun),
                 ),
-                limit=SessionLimit(shape.limit),
+                group=self.group if shape.grouped else self._group(shape),
                 breaker=Breaker(shape.thresholds),
                 budget=self.budget,
                 others=lambda: list(self.remotes.values()),
@@ -330,8 +428,18 @@ class Flow:
             self.order,
             attempts=shape.attempts,
             deadline_s=shape.deadline_s,
+            parking=self.parking,
         )
         self._count = 0
+
+    @staticmethod
+    def _group(shape: Shape) -> LimitGroup:
+        climb = None if shape.start is None else Climb(shape.start)
+        return LimitGroup(
+            SessionLimit(shape.limit, climb=climb),
+            TokenBucket.per_minute(shape.connects_per_minute),
+            DataPace(shape.data_per_s),
+        )
 
     def _drop(self, work: Work) -> None:
         self.dropped.append(work.delivery.job.task_id)
@@ -344,7 +452,8 @@ class Flow:
             collecting.start_soon(self._collect)
             with self.to_answers:
                 async with trio.open_nursery() as finishing:
-                    finisher = Finisher(self.root, "never", self.endings, self.fleet.failed)
+                    note = remember_nothing if self.logbook is None else self.logbook.note
+                    finisher = Finisher(self.root, "never", self.endings, self.fleet.failed, note)
                     finishing.start_soon(finisher.run, self.landed)
                     with self.to_landed:
                         async with trio.open_nursery() as driving:
@@ -354,8 +463,11 @@ class Flow:
 
     async def _collect(self) -> None:
         async for ended in self._answers:
-            self.ended.append(ended)
-            self.ended_at[ended.delivery.job.task_id] = trio.current_time()
+            if isinstance(ended, Parked):
+                self.parked.append(ended)
+            else:
+                self.ended.append(ended)
+                self.ended_at[ended.delivery.job.task_id] = trio.current_time()
 
     def delivery(self, job: Job) -> Delivery:
         """Make a delivery of a job, with an origin of its own."""
@@ -364,11 +476,30 @@ class Flow:
 
     async def give(self, *jobs: Job) -> None:
         """Hand jobs to the fleet, as its intake would get them."""
-        send, receive = trio.open_memory_channel[Delivery](len(jobs))
+        await self.deliver([self.delivery(job) for job in jobs])
+
+    async def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        """Hand deliveries to the fleet, as its intake would get them."""
+        send, receive = trio.open_memory_channel[Delivery](len(deliveries))
         with send:
-            for job in jobs:
-                send.send_nowait(self.delivery(job))
+            for delivery in deliveries:
+                send.send_nowait(delivery)
         await self.fleet.intake(receive)
+
+    def read_again(self, parked: Parked) -> Delivery:
+        """Make the delivery of a job that comes back from a retry topic."""
+        before, self._count = parked.delivery, self._count + 1
+        past = Past(
+            before.original.origin,
+            0,
+            parked.attempts,
+            parked.forgiven,
+            1 if before.past is None else before.past.times + 1,
+            parked.error,
+        )
+        origin = Origin(f"retry-{parked.delay_s:g}", 0, self._count)
+        record = replace(before.record, origin=origin)
+        return Delivery(before.job, record, before.received, past, parked.not_before)
 
     def outcomes(self) -> dict[str, Outcome]:
         """Tell how jobs ended, by task_id; each once."""

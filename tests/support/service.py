@@ -92,6 +92,7 @@ class Site:
                 "commit_interval_ms": 100,
                 "session_timeout_ms": 6000,
                 "heartbeat_interval_ms": 1000,
+                "retry_partitions": 1,
             },
             "api": {"host": "127.0.0.1", "port": free_port()},
             "metrics": {"host": "127.0.0.1", "port": free_port()},

@@ -3,7 +3,18 @@
 from dataclasses import replace
 from typing import Any
 
-from pooler.ops.http.service import FolderStatus, PartitionStatus, RemoteStatus, ServiceStatus, SessionStatus
+from pooler.model.control import Knob, Mode
+from pooler.ops.http.deployment import ALONE, DeploymentStatus
+from pooler.ops.http.service import (
+    FolderStatus,
+    LimitDecision,
+    LimitStatus,
+    MovedStatus,
+    PartitionStatus,
+    RemoteStatus,
+    ServiceStatus,
+    SessionStatus,
+)
 
 
 class ServiceDouble:
@@ -11,12 +22,16 @@ class ServiceDouble:
 
     Attributes:
         calls: pauses, resumes and drains, in order.
+        deaf: raised instead of being steered, if set.
+        pods: what ``deployment`` answers.
         broken: raised by ``status`` instead of an answer, if set.
     """
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
         self.broken: Exception | None = None
+        self.deaf: Exception | None = None
+        self.pods = ALONE
         self._status = ServiceStatus(
             version="1.2.3",
             ready=True,
@@ -27,8 +42,34 @@ class ServiceDouble:
             window_bytes=900,
             oldest_job_age_s=12.5,
             partitions=(
-                PartitionStatus("ftp-tasks", 0, position=12, watermark=5, lag=5, settled_above=2),
-                PartitionStatus("ftp-tasks", 1, position=3, watermark=3, lag=None, settled_above=0),
+                PartitionStatus(
+                    "ftp-tasks",
+                    0,
+                    state="running",
+                    reason=None,
+                    way_on=None,
+                    position=12,
+                    watermark=5,
+                    committed=4,
+                    lag=5,
+                    settled_above=2,
+                    in_hand=5,
+                    oldest_age_s=12.5,
+                ),
+                PartitionStatus(
+                    "ftp-tasks",
+                    1,
+                    state="stopped",
+                    reason="no offset is on record",
+                    way_on="commit an offset",
+                    position=3,
+                    watermark=3,
+                    committed=None,
+                    lag=None,
+                    settled_above=0,
+                    in_hand=0,
+                    oldest_age_s=None,
+                ),
             ),
             succeeded=100,
             failed=3,
@@ -44,11 +85,39 @@ class ServiceDouble:
             busy=1,
             idle=1,
             limit=10,
+            target=8,
             waiting=7,
+            parked=40,
             oldest_wait_s=3.5,
             succeeded=100,
             failed=0,
             last_error=None,
+            maintenance_until=None,
+            bandwidth_bytes_per_s=None,
+            limits=LimitStatus(
+                state="steady",
+                most=10,
+                shared_with=("site-b",),
+                shared_most=10,
+                share=4,
+                let_in=10,
+                cools_s=None,
+                next_login_s=0.0,
+                data_connections_per_s=500.0,
+                decisions=(
+                    LimitDecision(
+                        ago_s=4.5,
+                        before=10,
+                        after=8,
+                        reason="more sessions do not help",
+                        state="steady",
+                        seen=MovedStatus(10, 4.0, 80.0, 8_000_000, 0.125),
+                        against=MovedStatus(8, 4.0, 80.0, 8_000_000, 0.1),
+                        gain=1.0,
+                        error=None,
+                    ),
+                ),
+            ),
             sessions=(
                 SessionStatus(busy=True, job="task-1", since_s=0.5, bytes=4096, peer="192.0.2.1:21"),
                 SessionStatus(busy=False, job=None, since_s=9.0, bytes=0, peer="192.0.2.1:21"),
@@ -108,13 +177,15 @@ class ServiceDouble:
             ),
         )
 
-    def pause(self, name: str) -> None:
-        self._remotes[name] = replace(self._remotes[name], paused=True)
-        self.calls.append(("pause", name))
+    async def steer(self, name: str, knob: Knob, value: Mode | int | None, *, by: str, why: str) -> None:
+        if self.deaf is not None:
+            raise self.deaf
+        if knob is Knob.WORK:
+            self._remotes[name] = replace(self._remotes[name], paused=value is not Mode.RUN)
+        self.calls.append((knob.value, name, str(value), by, why))
 
-    def resume(self, name: str) -> None:
-        self._remotes[name] = replace(self._remotes[name], paused=False)
-        self.calls.append(("resume", name))
+    def deployment(self) -> DeploymentStatus:
+        return self.pods
 
     def drain(self) -> None:
         self.calls.append(("drain",))

@@ -1,0 +1,255 @@
+"""Parks jobs: hands them to the retry topics, where waiting costs no memory and no place in the window.
+
+What can wait only here stays: a job with an ``order_key``, one that others wait behind for its destination,
+one that is too large for a retry topic, and one that is done and not yet answered.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from math import inf
+from typing import Protocol
+
+import structlog
+import trio
+
+from pooler.errors import LocalFileError
+from pooler.flow.endings import Endings
+from pooler.flow.ladder import Backlog, Ladder, relieve
+from pooler.flow.lane import Lane
+from pooler.flow.order import Order
+from pooler.flow.work import Work
+from pooler.model.job import Delivery
+
+log = structlog.get_logger(__name__)
+
+_LOOK_S = 1.0
+_AWAY_S = 5.0
+_PROBING = 10
+"""Jobs that stay while a session is being opened, for it to begin with."""
+_HUNGRY_S = 300.0
+_SAY_AGAIN_S = 10.0
+
+
+class Place(Protocol):
+    """A remote, as far as its waiting jobs are concerned."""
+
+    name: str
+    lane: Lane
+    paused: bool
+    last_error: str | None
+
+    @property
+    def opening(self) -> int:
+        """How many sessions are being opened."""
+        ...
+
+    @property
+    def away_since(self) -> float | None:
+        """Since when no session can be had, in seconds of ``trio.current_time()``; None where one can."""
+        ...
+
+    def submit(self, work: Work) -> None:
+        """Let a job wait for a session."""
+        ...
+
+
+class Window(Protocol):
+    """How much is in hand."""
+
+    @property
+    def size(self) -> int:
+        """How many jobs there may be."""
+        ...
+
+    def fill(self) -> float:
+        """Tell how much of it is taken, in jobs or in bytes: 1 for all of it."""
+        ...
+
+    def heads(self) -> Mapping[tuple[str, int], int]:
+        """Tell which partitions are held up by the few oldest of their jobs; below which offset these are."""
+        ...
+
+
+async def never_park(_work: Work, _pause_s: float) -> bool:
+    """Stand in for parking, where there are no retry topics."""
+    await trio.lowlevel.checkpoint()
+    return False
+
+
+class Parking:
+    """Decides when jobs are parked, and does it.
+
+    Args:
+        ladder: the steps.
+        endings: the door through which they leave.
+        order: who waits behind whom.
+        remotes: whose jobs they are, by name.
+        window: how much is in hand.
+        is_done: whether a job was done already by somebody who could not answer it.
+        fits: whether the retry topics take a job's record.
+    """
+
+    def __init__(
+        self,
+        ladder: Ladder,
+        endings: Endings,
+        order: Order,
+        remotes: Mapping[str, Place],
+        *,
+        window: Window,
+        is_done: Callable[[Work], Awaitable[bool]],
+        fits: Callable[[Delivery], bool],
+    ) -> None:
+        self._ladder = ladder
+        self._endings = endings
+        self._order = order
+        self._remotes = remotes
+        self._window = window
+        self._is_done = is_done
+        self._fits = fits
+        self._fed_at: dict[str, float] = {}
+        self._said_at: dict[tuple[str, str], float] = {}
+        self._unsaid: Counter[tuple[str, str]] = Counter()
+        self._scope = trio.CancelScope()
+
+    async def retry(self, work: Work, pause_s: float) -> bool:
+        """Park a job that is to be tried again after a pause, where that is worth it.
+
+        Returns:
+            Whether it is parked; else it is the caller's to wait with.
+
+        Cancellation: either it is parked, or the caller has it still.
+        """
+        now = trio.current_time()
+        step_s = self._ladder.step_for(pause_s, work.deadline - now)
+        # What an attempt has left for the next one would be lost.
+        if step_s is None or not self._may_leave(work) or work.memory.holds:
+            return False
+        await self._endings.park(work, step_s, not_before=now + pause_s, reason="retry")
+        self._say(work.plan.remote, "retry", 1)
+        return True
+
+    async def run(self) -> None:
+        """Look over what waits once a second, until ``close``.
+
+        Cancellation: what was being parked is still ours, and has no outcome.
+        """
+        self._fed_at = dict.fromkeys(self._remotes, trio.current_time())
+        with self._scope:
+            while self._ladder:
+                await trio.sleep(_LOOK_S)
+                await self._leave_those_alone_who_are_away()
+                await self._free_heads()
+                await self._relieve()
+
+    def close(self) -> None:
+        """Park nothing more that waits: ``run`` ends."""
+        self._scope.cancel()
+
+    async def _leave_those_alone_who_are_away(self) -> None:
+        for remote in self._remotes.values():
+            if self._is_away(remote):
+                kept = _PROBING if remote.opening else 0
+                await self._park_from(remote, remote.lane.waiting - kept, "away")
+
+    def _is_away(self, remote: Place) -> bool:
+        since = remote.away_since
+        return since is not None and trio.current_time() - since >= _AWAY_S
+
+    async def _free_heads(self) -> None:
+        """Park what holds up a partition of which nearly all else is settled."""
+        heads = self._window.heads()
+        if not heads:
+            return
+
+        def holds_up(work: Work) -> bool:
+            origin = work.delivery.record.origin
+            return origin.offset < heads.get(origin[:2], -1)
+
+        for remote in self._remotes.values():
+            await self._park_from(remote, remote.lane.waiting, "window", holds_up)
+
+    async def _relieve(self) -> None:
+        """Park what would fill the whole window."""
+        now, fill = trio.current_time(), self._window.fill()
+        for name, remote in self._remotes.items():
+            if remote.lane.take_news():
+                self._fed_at[name] = now
+        if fill < 0.5:  # noqa: PLR2004 - spares counting: nobody is in anybody's way
+            return
+        backlogs = {
+            name: Backlog(
+                remote.lane.count(self._may_leave),
+                served=self._is_served(remote),
+                hungry=remote.lane.waiting == 0
+                and self._is_served(remote)
+                # One that has got nothing for so long, though others were parked, has nothing in the topic.
+                and now - self._fed_at[name] < _HUNGRY_S,
+            )
+            for name, remote in self._remotes.items()
+        }
+        for name, jobs in relieve(backlogs, self._window.size, fill).items():
+            await self._park_from(self._remotes[name], jobs, "window")
+
+    def _is_served(self, remote: Place) -> bool:
+        return not remote.paused and remote.away_since is None
+
+    async def _park_from(
+        self, remote: Place, jobs: int, reason: str, is_meant: Callable[[Work], bool] = lambda _: True
+    ) -> None:
+        """Park so many jobs of a lane, the last ones first: the first ones have their turn next."""
+        if jobs <= 0:
+            return
+        now = trio.current_time()
+        steps: dict[Work, float] = {}
+
+        def may(work: Work) -> bool:
+            step_s = self._ladder.next_step(now - work.delivery.received, work.deadline - now)
+            if step_s is None or not (is_meant(work) and self._may_leave(work)):
+                return False
+            steps[work] = step_s
+            return True
+
+        taken = remote.lane.take_last(jobs, may)
+        parked = 0
+        try:
+            while taken:
+                work = taken[-1]
+                if await self._is_noted(work):
+                    remote.submit(taken.pop())
+                    continue
+                if reason == "away":
+                    work.last_error = remote.last_error or work.last_error
+                await self._endings.park(work, steps[work], not_before=-inf, reason=reason)
+                taken.pop()
+                parked += 1
+        finally:
+            _release(taken)
+            self._say(remote.name, reason, parked)
+
+    def _may_leave(self, work: Work) -> bool:
+        return (
+            work.plan.options.order_key is None
+            and not self._order.is_followed(work)
+            and self._fits(work.delivery)
+        )
+
+    async def _is_noted(self, work: Work) -> bool:
+        try:
+            return await self._is_done(work)
+        except LocalFileError:
+            return True  # nobody can tell now: it waits here until somebody can
+
+    def _say(self, remote: str, reason: str, jobs: int) -> None:
+        """Log that jobs are parked, not more often than somebody wants to read it."""
+        about, now = (remote, reason), trio.current_time()
+        self._unsaid[about] += jobs
+        if self._unsaid[about] and now - self._said_at.get(about, -inf) >= _SAY_AGAIN_S:
+            log.info("jobs_parked", remote=remote, reason=reason, jobs=self._unsaid.pop(about))
+            self._said_at[about] = now
+
+
+def _release(works: Iterable[Work]) -> None:
+    """Go on with nothing of what is left: nobody has it in hand any more."""
+    for work in works:
+        work.memory.release()

@@ -1,0 +1,143 @@
+"""Four processes with one bound on the sessions of all of them, on a real broker and a real server."""
+
+import contextlib
+import dataclasses
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.kafka import Message, RunningBroker, produce, running_broker
+from tests.support.process import free_port
+from tests.support.servers import RunningServer, running_server
+from tests.support.service import RunningPooler, Site, wait_until
+
+pytestmark = pytest.mark.broker
+
+TOTAL = 10
+SESSION_S = 6
+FILES = 20
+_OPEN_STATES = {"01", "08"}
+"""ESTABLISHED, and CLOSE_WAIT: the client has gone, the server has not noticed."""
+
+
+class Counter:
+    """Counts the sessions at a server, as its own kernel sees them, many times a second.
+
+    Attributes:
+        now: how many there are.
+        most: the most that there were at once.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.now = self.most = 0
+        self._port = f"{port:04X}"
+        self._over = threading.Event()
+
+    def look(self) -> int:
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(row[1].endswith(f":{self._port}") and row[3] in _OPEN_STATES for row in rows)
+
+    def _run(self) -> None:
+        while not self._over.wait(0.01):
+            self.now = self.look()
+            self.most = max(self.most, self.now)
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._run)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[RunningBroker]:
+    with running_broker(tmp_path / "kafka") as running:
+        yield running
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    # Each file takes a second: all sessions are busy as long as there are jobs.
+    with running_server("vsftpd", tmp_path / "vsftpd", rate_bytes_s=100_000) as running:
+        for number in range(FILES):
+            running.put(f"/{number}", bytes(100_000))
+        yield running
+
+
+@pytest.fixture
+def site(tmp_path: Path, broker: RunningBroker, server: RunningServer) -> Site:
+    made = Site(
+        tmp_path / "site",
+        broker.bootstrap,
+        {"far": server},
+        {"kafka": {"session_timeout_ms": SESSION_S * 1000}, "pool": {"adaptive_sessions": False}},
+    )
+    connections = made.folder / "connections.ini"
+    connections.write_text(f"{connections.read_text()}max_sessions_total = {TOTAL}\n")
+    made.create_topics()
+    return made
+
+
+@contextlib.contextmanager
+def pod(site: Site, number: int) -> Iterator[RunningPooler]:
+    port = free_port()
+    environment = {
+        "POD_NAME": f"pooler-{number}",
+        "POOLER__API__PORT": str(port),
+        "POOLER__METRICS__ENABLED": "false",
+    }
+    with site.running(ready=False, **environment) as running:
+        yield dataclasses.replace(running, api=f"http://127.0.0.1:{port}")
+
+
+def jobs(count: int) -> list[Message]:
+    ends = {"src_id": "far", "dst_id": "local"}
+    return [
+        Message(
+            json.dumps(
+                {"task_id": str(n), "src_path": f"/{n % FILES}", "dst_path": f"/in/{n}", **ends}
+            ).encode(),
+            partition=n % 4,
+        )
+        for n in range(count)
+    ]
+
+
+def holding(running: RunningPooler) -> int:
+    with contextlib.suppress(OSError):
+        return int(running.get("/v1/remotes/far")["limits"]["share"] or 0)
+    return 0
+
+
+def test_four_pods_never_have_more_than_all_may_and_use_it_all_even_after_one_is_killed(
+    broker: RunningBroker, server: RunningServer, site: Site
+) -> None:
+    counter = Counter(server.port)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(counter.counting())
+        produce(broker.bootstrap, "ftp-tasks", jobs(4000))
+        pods = [stack.enter_context(pod(site, number)) for number in range(4)]
+        wait_until(lambda: all(2 <= holding(running) <= 3 for running in pods), "each to have its share")
+        wait_until(lambda: counter.now >= TOTAL - 1, "all sessions to be in use")
+
+        pods[0].signal(signal.SIGKILL)
+        killed = time.monotonic()
+        wait_until(lambda: counter.now < TOTAL - 1, "its sessions to end")
+        wait_until(lambda: counter.now >= TOTAL - 1, "the others to have them", SESSION_S + 10)
+        assert time.monotonic() - killed < SESSION_S + 10
+
+        stack.enter_context(pod(site, 0))
+        pods[1].signal(signal.SIGTERM)
+        assert pods[1].wait() == 0
+        wait_until(lambda: counter.now >= TOTAL - 1, "what it had to be taken over", SESSION_S + 10)
+        assert counter.most <= TOTAL
+    assert counter.most == TOTAL
