@@ -359,7 +359,9 @@ def make_steering(configuration: Configuration) -> Steering | None:
         return None
     session_s = kafka.session_timeout_ms / 1000
     return Steering(
-        Me(worker_name(), version(), kafka.heartbeat_interval_ms / 1000, Terms(_LEASE * session_s, session_s)),
+        Me(
+            worker_name(), version(), kafka.heartbeat_interval_ms / 1000, Terms(_LEASE * session_s, session_s)
+        ),
         {remote.name: remote.max_sessions_total for remote in remotes},
     )
 

@@ -9,8 +9,8 @@ ends the life, and nothing of it is gone on with.
 """
 
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol
 
 import structlog
@@ -49,7 +49,7 @@ class Listener(Protocol):
 
 
 class ControlTopic:
-    """The control topic, as the Trio side sees it.
+    """The control topic, as the Trio side sees it; made where its asyncio loop runs.
 
     Args:
         settings: where it is.
@@ -62,6 +62,7 @@ class ControlTopic:
         self._listener = listener
         self._write_s = write_s
         self._place = TopicPartition(settings.control_topic_name, 0)
+        self._loop = trio_asyncio.current_loop.get()
         self._producer: Any = None
         self._life = trio.CancelScope()
         self._failure: BusError | None = None
@@ -78,11 +79,21 @@ class ControlTopic:
             raise BusError(f"{self._place.topic} cannot be written to now")
         key, value = (tombstone(news), None) if isinstance(news, Gone) else encode(news)
         try:
-            await on_asyncio(self._write, self._producer, key, value)
+            with self._on_our_loop():
+                await on_asyncio(self._write, self._producer, key, value)
         except BusError as error:
             self._failure = error
             self._life.cancel()
             raise
+
+    @contextmanager
+    def _on_our_loop(self) -> Iterator[None]:
+        """Have the caller's task use the loop that the clients live on: it may know another, or none."""
+        token = trio_asyncio.current_loop.set(self._loop)
+        try:
+            yield
+        finally:
+            trio_asyncio.current_loop.reset(token)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Read the topic and follow it, life for life, until cancelled.

@@ -209,7 +209,6 @@ class ConsumerPump(ConsumerRebalanceListener):
         count = self._dues.take((place.topic, place.partition), times_ms, _now_ms())
         # A rebalance may have taken the partition while the poll was under way.
         if count < len(messages) and place in self._consumer.assignment():
-            self._consumer.pause(place)
             self._consumer.seek(place, messages[count].offset)
         return messages[:count]
 

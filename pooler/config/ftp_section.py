@@ -48,9 +48,9 @@ FTP_KEYS = frozenset(
         "passive", "active_address", "active_ports", "bind_address", "socks_proxy", "http_proxy", "base_path",
         "charset", "unicode_form", "encoding", "disable_utf8", "path_style", "transfer_type", "after_login",
         "before_store", "disable_mlsd", "force_list_hidden", "timezone", "mdtm_timezone", "writing_mdtm",
-        "double_iac", "temp_name", "in_place", "write_only", "verify", "max_sessions", "max_sessions_total", "concurrency",
-        "limit_group", "connects_per_minute", "data_connections_per_second", "idle_timeout",
-        "max_session_age", "bandwidth", "maintenance",
+        "double_iac", "temp_name", "in_place", "write_only", "verify", "max_sessions",
+        "max_sessions_total", "concurrency", "limit_group", "connects_per_minute",
+        "data_connections_per_second", "idle_timeout", "max_session_age", "bandwidth", "maintenance",
         "close_timeout", "shut_timeout", "checksum_timeout", "noop_after",
     }
 )  # fmt: skip

@@ -95,8 +95,8 @@ class KafkaSettings(KafkaSecurity, Backoff):
     """Where to begin in a partition for which the group has no offset on record: at its first record, or not
     at all."""
     out_of_range: Literal["stop", "first"] = "stop"
-    """What to do about a partition that no longer has the offset on record, or whose topic was made anew: stop
-    it, or go on at its first record."""
+    """What to do about a partition that no longer has the offset on record, or whose topic was made anew:
+    stop it, or go on at its first record."""
     max_retries: Annotated[int, Field(ge=0)] = 5
     """Further tries to reach the brokers at the start, before giving up; this has nothing to do with jobs."""
     client_id: Annotated[str, Field(min_length=1)] = "ftp-pooler"

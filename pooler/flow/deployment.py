@@ -77,7 +77,7 @@ class Deployment:
         setting = self.setting(remote, knob)
         return setting.value if setting is not None and isinstance(setting.value, int) else None
 
-    def work(self, remote: str) -> Mode:
+    def mode(self, remote: str) -> Mode:
         """Tell whether jobs of a remote are to be begun."""
         setting = self.setting(remote, Knob.WORK)
         return setting.value if setting is not None and isinstance(setting.value, Mode) else Mode.RUN

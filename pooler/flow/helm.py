@@ -37,7 +37,7 @@ class Helm:
                 self._obey(self._remotes[name], deployment, sharers.get(name, 1))
 
     def _obey(self, remote: Remote, deployment: Deployment, sharers: int) -> None:
-        work = deployment.work(remote.name)
+        work = deployment.mode(remote.name)
         if self._is_new(remote, Knob.WORK, work, Mode.RUN):
             if work is Mode.RUN:
                 remote.resume()

@@ -81,3 +81,17 @@ async def test_the_service_tells_why_a_limit_is_what_it_is(tmp_path: Path) -> No
     assert (refused.before, refused.after, refused.error, refused.seen) == (8, 5, "421 too many", None)
     assert (tried.before, tried.after, tried.state) == (4, 8, "starting")
     assert tried.seen == MovedStatus(4, 2.0, 20.0, 20_000, 0.25)
+
+
+async def test_alone_a_process_keeps_to_what_all_may_have_together(tmp_path: Path) -> None:
+    crew = crew_of(
+        configured(
+            tmp_path,
+            f"[a]\n{REMOTE}limit_group = host\nmax_sessions = 6\nmax_sessions_total = 5\n"
+            f"[b]\n{REMOTE}limit_group = host\nmax_sessions_total = 3\n"
+            f"[c]\n{REMOTE}max_sessions_total = 2\n[d]\n{REMOTE}",
+            "{adaptive_sessions: false}",
+        )
+    )
+    limits = {name: remote.group.limit for name, remote in crew.fleet.remotes.items()}
+    assert {name: limit.current(0.0) for name, limit in limits.items()} == {"a": 3, "b": 3, "c": 2, "d": 10}

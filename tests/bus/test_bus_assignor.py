@@ -25,9 +25,7 @@ class Group:
         """Share out among these members, each with what it had before."""
         rule = assignor(JOBS)
         metadata = {
-            member: rule._metadata(
-                list(self._topics), sorted(self.has.get(member, set())), self._generation
-            )
+            member: rule._metadata(list(self._topics), sorted(self.has.get(member, set())), self._generation)
             for member in members
         }
         self._generation += 1

@@ -34,8 +34,8 @@ async def test_what_is_not_due_is_left_and_its_partition_paused_until_then(pumps
         pumps.consumer.fetched.append({PARKED: [copy(0, 20), copy(1, 11), copy(2, 8), copy(3, 20)]})
         batch = await pumps.reader.records.receive()
         assert [record.origin.offset for record in batch] == [0, 1]
-        assert pumps.consumer.held == {PARKED}
         assert pumps.consumer.sought[PARKED] == 2
+        await pumps.until(lambda: pumps.consumer.held == {PARKED})
         assert pumps.ledger[tuple(PARKED)].next_offset == 2
         # The others are read meanwhile.
         pumps.consumer.fetched.append({HERE: [Message(0, 0)]})
@@ -56,7 +56,7 @@ async def test_a_rebalance_pauses_again_what_is_not_due(pumps: Pumps) -> None:
         pumps.consumer.fetched.append({PARKED: [copy(0, 0)], HERE: [Message(0, 0)]})
         batch = await pumps.reader.records.receive()
         assert [record.origin.topic for record in batch] == ["ftp-tasks"]
-        assert pumps.consumer.held == {PARKED}
+        await pumps.until(lambda: pumps.consumer.held == {PARKED})
 
 
 async def test_nothing_is_done_to_a_partition_that_was_lost_meanwhile(pumps: Pumps) -> None:

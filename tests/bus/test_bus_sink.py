@@ -385,6 +385,7 @@ async def test_what_a_job_has_behind_it_comes_back_with_it(
     delivery = read(record)
     assert isinstance(delivery, Delivery)
     assert delivery.job.task_id == "ftp-tasks-0-0"
+    first_seen_ms = set()
     for attempts in (1, 2):
         await trio.sleep(10)
         async with running(bridge) as answers:
@@ -397,11 +398,13 @@ async def test_what_a_job_has_behind_it_comes_back_with_it(
         assert again.not_before == pytest.approx(trio.current_time() + 45, abs=10)
         assert again.past is not None
         assert (again.past.attempts, again.past.times) == (attempts, attempts)
+        first_seen_ms.add(again.past.first_seen_ms)
         assert again.past.origin == again.original.origin == record.origin
         assert (again.job, again.record.headers) == (delivery.job, record.headers)
         # The same record may come again under another place only.
         again_at = bridge.receive(attempts)
         delivery = replace(again, record=replace(again.record, origin=again_at.origin))
+    assert len(first_seen_ms) == 1
     answer = ended(delivery.record, delivery.job.task_id)
     async with running(bridge) as answers:
         await answers.send(replace(answer, delivery=replace(delivery)))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from pooler.errors import ConnectError, LoginRefused
 from pooler.flow import secrets
@@ -12,6 +11,8 @@ from pooler.flow.logins import CautiousConnector
 from pooler.flow.secrets import Digester
 from tests.support.control_double import ControlLog
 from tests.support.flow_double import FakeServer, always
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Pods:
@@ -62,7 +63,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "_COST", 2)
 
 
-async def test_ten_pods_with_a_wrong_secret_try_it_once_and_never_again(autojump_clock: MockClock) -> None:
+async def test_ten_pods_with_a_wrong_secret_try_it_once_and_never_again() -> None:
     server = FakeServer(on_connect=always(lambda: LoginRefused("530 no")), connect_s=1.0)
     pods = Pods(server, *(f"pod-{number}" for number in range(10)))
     with trio.fail_after(100):
@@ -77,7 +78,7 @@ async def test_ten_pods_with_a_wrong_secret_try_it_once_and_never_again(autojump
     assert not any(b"wrong" in part for record in pods.log.records for part in record if part)
 
 
-async def test_a_secret_that_was_changed_is_tried_and_lets_all_in(autojump_clock: MockClock) -> None:
+async def test_a_secret_that_was_changed_is_tried_and_lets_all_in() -> None:
     server = FakeServer(on_connect=always(lambda: LoginRefused("530 no")))
     pods = Pods(server, "a", "b", "c")
     with trio.fail_after(100):
@@ -96,7 +97,7 @@ async def test_a_secret_that_was_changed_is_tried_and_lets_all_in(autojump_clock
             nursery.cancel_scope.cancel()
 
 
-async def test_a_right_secret_is_tried_by_one_and_then_by_all_at_once(autojump_clock: MockClock) -> None:
+async def test_a_right_secret_is_tried_by_one_and_then_by_all_at_once() -> None:
     server = FakeServer(connect_s=2.0)
     pods = Pods(server, *"abcdef")
     with trio.fail_after(100):
@@ -111,7 +112,7 @@ async def test_a_right_secret_is_tried_by_one_and_then_by_all_at_once(autojump_c
             nursery.cancel_scope.cancel()
 
 
-async def test_what_an_operator_resets_is_tried_once_more(autojump_clock: MockClock) -> None:
+async def test_what_an_operator_resets_is_tried_once_more() -> None:
     server = FakeServer(on_connect=always(lambda: LoginRefused("530 no")))
     pods = Pods(server, "a", "b")
     with trio.fail_after(100):
@@ -124,7 +125,7 @@ async def test_what_an_operator_resets_is_tried_once_more(autojump_clock: MockCl
             nursery.cancel_scope.cancel()
 
 
-async def test_where_nobody_answered_the_next_pod_tries(autojump_clock: MockClock) -> None:
+async def test_where_nobody_answered_the_next_pod_tries() -> None:
     server = FakeServer(on_connect=always(lambda: ConnectError("away")))
     pods = Pods(server, "a", "b")
     with trio.fail_after(100):
@@ -136,7 +137,7 @@ async def test_where_nobody_answered_the_next_pod_tries(autojump_clock: MockCloc
             nursery.cancel_scope.cancel()
 
 
-async def test_who_dies_while_it_tries_holds_up_nobody_for_long(autojump_clock: MockClock) -> None:
+async def test_who_dies_while_it_tries_holds_up_nobody_for_long() -> None:
     server = FakeServer()
     pods = Pods(server, "a", "b")
     with trio.fail_after(100):

@@ -1,11 +1,11 @@
 """What stands on the control topic reaches the remotes of every pod, and their sessions keep to it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import pytest
 import trio
-from trio.testing import MockClock
 
 from pooler.errors import ConnectError
 from pooler.flow.steering import Steering
@@ -13,15 +13,22 @@ from pooler.model.control import Gone, Knob, Mode, Setting
 from tests.support.control_double import TERMS, ControlLog
 from tests.support.flow_double import FakeServer, Flow, Shape, always, downloads
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 TOTAL = 4
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110 - virtual time
+        await trio.sleep(0.1)
 
 
 @asynccontextmanager
 async def pod(
-    log: ControlLog, name: str, server: FakeServer, folder: Path, total: int | None = TOTAL, limit: int = 4
+    log: ControlLog, name: str, server: FakeServer, folder: Path, total: int | None = TOTAL
 ) -> AsyncIterator[tuple[Flow, Steering, trio.Nursery]]:
     (folder / name).mkdir()
-    flow = Flow(folder / name, Shape(limit=limit), far=server)
+    flow = Flow(folder / name, Shape(limit=TOTAL), far=server)
     steering = log.follow(name, far=total)
     steering.attach({"remote far": flow.remotes["far"].group}, flow.remotes)
     async with flow.running() as driving, trio.open_nursery() as nursery:
@@ -31,9 +38,7 @@ async def pod(
         nursery.cancel_scope.cancel()
 
 
-async def test_all_pods_together_never_have_more_than_the_total_and_use_all_of_it(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_all_pods_together_never_have_more_than_the_total_and_use_all_of_it(tmp_path: Path) -> None:
     server, log = FakeServer(transfer_s=5.0), ControlLog()
     with trio.fail_after(1000):
         async with AsyncExitStack() as stack:
@@ -45,15 +50,12 @@ async def test_all_pods_together_never_have_more_than_the_total_and_use_all_of_i
                 await flow.give(*downloads(40))
             await trio.sleep(30)
             assert sorted(flow.remotes["far"].sessions for flow in flows) == [1, 1, 2]
-            while sum(len(flow.ended) for flow in flows) < 120:
-                await trio.sleep(1)
+            await until(lambda: sum(len(flow.ended) for flow in flows) == 120)
             assert {outcome.attempts for flow in flows for outcome in flow.outcomes().values()} == {1}
     assert server.most == TOTAL
 
 
-async def test_what_a_dead_pod_had_is_taken_once_it_cannot_have_it_any_more(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_what_a_dead_pod_had_is_taken_once_it_cannot_have_it_any_more(tmp_path: Path) -> None:
     server, log = FakeServer(transfer_s=1.0), ControlLog()
     with trio.fail_after(1000):
         async with pod(log, "alive", server, tmp_path) as (alive, steering, _):
@@ -67,12 +69,10 @@ async def test_what_a_dead_pod_had_is_taken_once_it_cannot_have_it_any_more(
                 # It hears nothing of itself any more, and nobody else hears it.
                 log_of_dead = ControlLog(broken=True)
                 gone._pen = log_of_dead
-                while dead.remotes["far"].sessions:
-                    await trio.sleep(0.1)
+                await until(lambda: dead.remotes["far"].sessions == 0)
                 assert trio.current_time() - died <= TERMS.lease_s + 1
                 assert alive.remotes["far"].sessions == 2
-                while alive.remotes["far"].sessions < TOTAL:
-                    await trio.sleep(0.1)
+                await until(lambda: alive.remotes["far"].sessions == TOTAL)
                 assert TERMS.lease_s < trio.current_time() - died <= TERMS.gone_after_s + 3
                 assert dead.remotes["far"].sessions == 0
                 log.begin(gone)
@@ -85,9 +85,7 @@ async def test_what_a_dead_pod_had_is_taken_once_it_cannot_have_it_any_more(
     assert server.most == TOTAL
 
 
-async def test_a_job_that_is_broken_off_with_its_lease_loses_no_attempt(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_a_job_that_is_broken_off_with_its_lease_loses_no_attempt(tmp_path: Path) -> None:
     server, log = FakeServer(transfer_s=60.0), ControlLog()
     with trio.fail_after(1000):
         async with pod(log, "a", server, tmp_path) as (flow, steering, _):
@@ -99,14 +97,11 @@ async def test_a_job_that_is_broken_off_with_its_lease_loses_no_attempt(
             assert len(server.open) == 0
             assert flow.ended == []
             log.begin(steering)
-            while not flow.ended:
-                await trio.sleep(1)
+            await until(lambda: bool(flow.ended))
             assert flow.codes() == {"far-0": "ok"}
 
 
-async def test_who_slept_through_its_lease_begins_no_session(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_who_slept_through_its_lease_begins_no_session(tmp_path: Path) -> None:
     server, log = FakeServer(transfer_s=1.0), ControlLog()
     with trio.fail_after(1000):
         async with pod(log, "a", server, tmp_path) as (flow, _, _):
@@ -119,9 +114,7 @@ async def test_who_slept_through_its_lease_begins_no_session(
             assert not remote.group.has_one_for(remote, until)
 
 
-async def test_what_is_wanted_holds_for_all_pods_and_for_those_that_come_later(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_what_is_wanted_holds_for_all_pods_and_for_those_that_come_later(tmp_path: Path) -> None:
     server, log = FakeServer(transfer_s=1.0), ControlLog()
     with trio.fail_after(1000):
         async with (
@@ -148,9 +141,7 @@ async def test_what_is_wanted_holds_for_all_pods_and_for_those_that_come_later(
             assert (found.value, found.by) == (Mode.RUN, "anna")
 
 
-async def test_a_total_that_an_operator_sets_counts_instead_of_the_configuration_s(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_a_total_that_an_operator_sets_counts_instead_of_the_configuration_s(tmp_path: Path) -> None:
     server, log = FakeServer(transfer_s=1.0), ControlLog()
     with trio.fail_after(1000):
         async with pod(log, "a", server, tmp_path, total=None) as (flow, steering, _):
@@ -165,9 +156,7 @@ async def test_a_total_that_an_operator_sets_counts_instead_of_the_configuration
             assert len(server.open) == 4
 
 
-async def test_a_bandwidth_is_shared_by_those_who_move_something(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_a_bandwidth_is_shared_by_those_who_move_something(tmp_path: Path) -> None:
     server, log = FakeServer(transfer_s=2.0), ControlLog()
     with trio.fail_after(1000):
         async with (
@@ -185,7 +174,7 @@ async def test_a_bandwidth_is_shared_by_those_who_move_something(
 
 
 async def test_a_remote_is_tried_again_when_somebody_says_so_and_not_when_it_was_said_before(
-    autojump_clock: MockClock, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     server, log = FakeServer(on_connect=always(lambda: ConnectError("away"))), ControlLog()
     await log.write(Setting("far", Knob.BREAKER, 1, "anna", 1.0))
@@ -200,7 +189,7 @@ async def test_a_remote_is_tried_again_when_somebody_says_so_and_not_when_it_was
             assert len(server.connects) == tried + 1
 
 
-async def test_pods_that_are_silent_are_told_of_and_later_forgotten(autojump_clock: MockClock) -> None:
+async def test_pods_that_are_silent_are_told_of_and_later_forgotten() -> None:
     log = ControlLog()
     silent, alive = log.follow("silent"), log.follow("alive")
     with trio.fail_after(5000):
@@ -219,9 +208,7 @@ async def test_pods_that_are_silent_are_told_of_and_later_forgotten(autojump_clo
     assert (f"pod/{silent.incarnation}".encode(), None) in log.records
 
 
-async def test_who_is_counted_as_gone_loses_what_it_holds_and_says_so(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_who_is_counted_as_gone_loses_what_it_holds_and_says_so(tmp_path: Path) -> None:
     server, log = FakeServer(transfer_s=1.0), ControlLog()
     with trio.fail_after(1000):
         async with pod(log, "a", server, tmp_path) as (flow, steering, _):

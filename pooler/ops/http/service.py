@@ -130,8 +130,9 @@ class LimitStatus:
     """Why a remote's limit is what it is.
 
     Attributes:
-        state: ``starting`` (doubling), ``probing`` (between too few and too many), ``steady`` (now and then one
-            more or fewer), ``cooling`` (the server has just refused more), or ``fixed`` (nothing is tried).
+        state: ``starting`` (doubling), ``probing`` (between too few and too many), ``steady`` (now and then
+            one more or fewer), ``cooling`` (the server has just refused more), or ``fixed`` (nothing is
+            tried).
         most: sessions that it may have for itself.
         shared_with: the other remotes of its ``limit_group``.
         shared_most: sessions that all of them may have together.
