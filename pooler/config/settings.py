@@ -107,7 +107,7 @@ class KafkaSettings(KafkaSecurity, Backoff):
     """The most records taken from the brokers at once."""
     window_records: Count = 10000
     """The most jobs in hand in this process, read and not yet settled; above it the partitions pause."""
-    window_bytes: Bytes = 32 * 1024 * 1024
+    window_bytes: Bytes = 16 * 1024 * 1024
     """The most bytes that the records of the jobs in hand may have together."""
     session_timeout_ms: Milliseconds = 45000
     """How long a silent member stays in the group, in milliseconds."""

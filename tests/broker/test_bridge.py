@@ -120,6 +120,7 @@ def test_jobs_done_above_the_watermark_are_not_done_again_after_a_kill(
     for path in (site.local / "in").iterdir():
         path.unlink()
     with site.running() as running:
+        assert running.post("/v1/remotes/held/resume") == 200  # what was paused stays so, across a restart
         site.wait_for_answers(60)
         running.signal(signal.SIGTERM)
         assert running.wait() == 0

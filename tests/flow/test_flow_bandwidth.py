@@ -54,6 +54,12 @@ class Endless:
         await trio.lowlevel.checkpoint()
         self.passed += len(data)
 
+    async def passes(self, count: float) -> None:
+        """Wait until so much more has passed."""
+        end = self.passed + count
+        while self.passed < end:  # noqa: ASYNC110 - nobody tells
+            await trio.lowlevel.checkpoint()
+
 
 class Nowhere:
     """A file that takes and gives for ever."""
@@ -147,9 +153,7 @@ async def test_what_changes_holds_for_running_transfers_at_once(autojump_clock: 
         await trio.sleep(10)
         assert stream.passed == pytest.approx(10 * RATE, rel=0.02)
         bandwidth.limit(None)
-        before = stream.passed
-        while stream.passed < before + 100 * RATE:
-            await trio.lowlevel.checkpoint()
+        await stream.passes(100 * RATE)
         nursery.cancel_scope.cancel()
 
     with trio.fail_after(21):
@@ -163,8 +167,7 @@ async def test_one_that_was_unbounded_is_bounded_at_once(autojump_clock: MockClo
     bandwidth, stream = Bandwidth(), Endless()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send, stream, SessionThrottle(bandwidth))
-        while stream.passed < RATE:
-            await trio.lowlevel.checkpoint()
+        await stream.passes(RATE)
         bandwidth.limit(RATE)
         before = stream.passed
         await trio.sleep(10)
@@ -192,11 +195,9 @@ async def test_nobody_is_called_where_nothing_is_bounded() -> None:
 
     stream, throttle = Endless(), Unasked(Bandwidth(), Bandwidth())
     for transfer in (receive, send):
-        before = stream.passed
         async with trio.open_nursery() as nursery:
             nursery.start_soon(transfer, stream, throttle)
-            while stream.passed < before + 10 * RATE:
-                await trio.lowlevel.checkpoint()
+            await stream.passes(10 * RATE)
             nursery.cancel_scope.cancel()
 
 
