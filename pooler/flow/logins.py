@@ -133,7 +133,8 @@ class CautiousConnector:
             )
 
     async def _digest(self) -> str:
-        return await trio.to_thread.run_sync(self._digester, self._secret(), limiter=self._readers)
+        # The secret may be a file's, which is read anew each time.
+        return await trio.to_thread.run_sync(lambda: self._digester(self._secret()), limiter=self._readers)
 
     def _login(self, digest: str, trial: Trial, reply: str = "") -> Login:
         return Login(self._remote, digest, trial, self._book.incarnation, self._book.pod, time.time(), reply)

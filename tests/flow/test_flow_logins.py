@@ -1,9 +1,11 @@
 """A wrong secret is tried once, however many pods have it; a right one holds up nobody."""
+# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments
 
 from collections.abc import Callable
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from pooler.errors import ConnectError, LoginRefused
 from pooler.flow import secrets
@@ -11,8 +13,6 @@ from pooler.flow.logins import CautiousConnector
 from pooler.flow.secrets import Digester
 from tests.support.control_double import ControlLog
 from tests.support.flow_double import FakeServer, always
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Pods:
@@ -60,10 +60,15 @@ class Pods:
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(function: Callable[[], str], **_: object) -> str:
+        await trio.lowlevel.checkpoint()
+        return function()
+
     monkeypatch.setattr(secrets, "_COST", 2)
+    monkeypatch.setattr(trio.to_thread, "run_sync", at_once)  # virtual time waits for no thread
 
 
-async def test_ten_pods_with_a_wrong_secret_try_it_once_and_never_again() -> None:
+async def test_ten_pods_with_a_wrong_secret_try_it_once_and_never_again(autojump_clock: MockClock) -> None:
     server = FakeServer(on_connect=always(lambda: LoginRefused("530 no")), connect_s=1.0)
     pods = Pods(server, *(f"pod-{number}" for number in range(10)))
     with trio.fail_after(100):
@@ -78,7 +83,7 @@ async def test_ten_pods_with_a_wrong_secret_try_it_once_and_never_again() -> Non
     assert not any(b"wrong" in part for record in pods.log.records for part in record if part)
 
 
-async def test_a_secret_that_was_changed_is_tried_and_lets_all_in() -> None:
+async def test_a_secret_that_was_changed_is_tried_and_lets_all_in(autojump_clock: MockClock) -> None:
     server = FakeServer(on_connect=always(lambda: LoginRefused("530 no")))
     pods = Pods(server, "a", "b", "c")
     with trio.fail_after(100):
@@ -97,7 +102,7 @@ async def test_a_secret_that_was_changed_is_tried_and_lets_all_in() -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_a_right_secret_is_tried_by_one_and_then_by_all_at_once() -> None:
+async def test_a_right_secret_is_tried_by_one_and_then_by_all_at_once(autojump_clock: MockClock) -> None:
     server = FakeServer(connect_s=2.0)
     pods = Pods(server, *"abcdef")
     with trio.fail_after(100):
@@ -112,7 +117,7 @@ async def test_a_right_secret_is_tried_by_one_and_then_by_all_at_once() -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_what_an_operator_resets_is_tried_once_more() -> None:
+async def test_what_an_operator_resets_is_tried_once_more(autojump_clock: MockClock) -> None:
     server = FakeServer(on_connect=always(lambda: LoginRefused("530 no")))
     pods = Pods(server, "a", "b")
     with trio.fail_after(100):
@@ -125,7 +130,7 @@ async def test_what_an_operator_resets_is_tried_once_more() -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_where_nobody_answered_the_next_pod_tries() -> None:
+async def test_where_nobody_answered_the_next_pod_tries(autojump_clock: MockClock) -> None:
     server = FakeServer(on_connect=always(lambda: ConnectError("away")))
     pods = Pods(server, "a", "b")
     with trio.fail_after(100):
@@ -137,7 +142,7 @@ async def test_where_nobody_answered_the_next_pod_tries() -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_who_dies_while_it_tries_holds_up_nobody_for_long() -> None:
+async def test_who_dies_while_it_tries_holds_up_nobody_for_long(autojump_clock: MockClock) -> None:
     server = FakeServer()
     pods = Pods(server, "a", "b")
     with trio.fail_after(100):

@@ -1,19 +1,18 @@
 """What stands on the control topic reaches the remotes of every pod, and their sessions keep to it."""
+# ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import pytest
 import trio
+from trio.testing import MockClock
 
 from pooler.errors import ConnectError
 from pooler.flow.steering import Steering
 from pooler.model.control import Gone, Knob, Mode, Setting
 from tests.support.control_double import TERMS, ControlLog
 from tests.support.flow_double import FakeServer, Flow, Shape, always, downloads
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 TOTAL = 4
 
@@ -38,7 +37,9 @@ async def pod(
         nursery.cancel_scope.cancel()
 
 
-async def test_all_pods_together_never_have_more_than_the_total_and_use_all_of_it(tmp_path: Path) -> None:
+async def test_all_pods_together_never_have_more_than_the_total_and_use_all_of_it(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     server, log = FakeServer(transfer_s=5.0), ControlLog()
     with trio.fail_after(1000):
         async with AsyncExitStack() as stack:
@@ -55,7 +56,9 @@ async def test_all_pods_together_never_have_more_than_the_total_and_use_all_of_i
     assert server.most == TOTAL
 
 
-async def test_what_a_dead_pod_had_is_taken_once_it_cannot_have_it_any_more(tmp_path: Path) -> None:
+async def test_what_a_dead_pod_had_is_taken_once_it_cannot_have_it_any_more(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     server, log = FakeServer(transfer_s=1.0), ControlLog()
     with trio.fail_after(1000):
         async with pod(log, "alive", server, tmp_path) as (alive, steering, _):
@@ -85,7 +88,9 @@ async def test_what_a_dead_pod_had_is_taken_once_it_cannot_have_it_any_more(tmp_
     assert server.most == TOTAL
 
 
-async def test_a_job_that_is_broken_off_with_its_lease_loses_no_attempt(tmp_path: Path) -> None:
+async def test_a_job_that_is_broken_off_with_its_lease_loses_no_attempt(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     server, log = FakeServer(transfer_s=60.0), ControlLog()
     with trio.fail_after(1000):
         async with pod(log, "a", server, tmp_path) as (flow, steering, _):
@@ -101,7 +106,9 @@ async def test_a_job_that_is_broken_off_with_its_lease_loses_no_attempt(tmp_path
             assert flow.codes() == {"far-0": "ok"}
 
 
-async def test_who_slept_through_its_lease_begins_no_session(tmp_path: Path) -> None:
+async def test_who_slept_through_its_lease_begins_no_session(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     server, log = FakeServer(transfer_s=1.0), ControlLog()
     with trio.fail_after(1000):
         async with pod(log, "a", server, tmp_path) as (flow, _, _):
@@ -114,7 +121,9 @@ async def test_who_slept_through_its_lease_begins_no_session(tmp_path: Path) -> 
             assert not remote.group.has_one_for(remote, until)
 
 
-async def test_what_is_wanted_holds_for_all_pods_and_for_those_that_come_later(tmp_path: Path) -> None:
+async def test_what_is_wanted_holds_for_all_pods_and_for_those_that_come_later(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     server, log = FakeServer(transfer_s=1.0), ControlLog()
     with trio.fail_after(1000):
         async with (
@@ -141,7 +150,9 @@ async def test_what_is_wanted_holds_for_all_pods_and_for_those_that_come_later(t
             assert (found.value, found.by) == (Mode.RUN, "anna")
 
 
-async def test_a_total_that_an_operator_sets_counts_instead_of_the_configuration_s(tmp_path: Path) -> None:
+async def test_a_total_that_an_operator_sets_counts_instead_of_the_configuration_s(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     server, log = FakeServer(transfer_s=1.0), ControlLog()
     with trio.fail_after(1000):
         async with pod(log, "a", server, tmp_path, total=None) as (flow, steering, _):
@@ -156,7 +167,9 @@ async def test_a_total_that_an_operator_sets_counts_instead_of_the_configuration
             assert len(server.open) == 4
 
 
-async def test_a_bandwidth_is_shared_by_those_who_move_something(tmp_path: Path) -> None:
+async def test_a_bandwidth_is_shared_by_those_who_move_something(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     server, log = FakeServer(transfer_s=2.0), ControlLog()
     with trio.fail_after(1000):
         async with (
@@ -174,7 +187,7 @@ async def test_a_bandwidth_is_shared_by_those_who_move_something(tmp_path: Path)
 
 
 async def test_a_remote_is_tried_again_when_somebody_says_so_and_not_when_it_was_said_before(
-    tmp_path: Path,
+    autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     server, log = FakeServer(on_connect=always(lambda: ConnectError("away"))), ControlLog()
     await log.write(Setting("far", Knob.BREAKER, 1, "anna", 1.0))
@@ -189,7 +202,7 @@ async def test_a_remote_is_tried_again_when_somebody_says_so_and_not_when_it_was
             assert len(server.connects) == tried + 1
 
 
-async def test_pods_that_are_silent_are_told_of_and_later_forgotten() -> None:
+async def test_pods_that_are_silent_are_told_of_and_later_forgotten(autojump_clock: MockClock) -> None:
     log = ControlLog()
     silent, alive = log.follow("silent"), log.follow("alive")
     with trio.fail_after(5000):
@@ -208,7 +221,9 @@ async def test_pods_that_are_silent_are_told_of_and_later_forgotten() -> None:
     assert (f"pod/{silent.incarnation}".encode(), None) in log.records
 
 
-async def test_who_is_counted_as_gone_loses_what_it_holds_and_says_so(tmp_path: Path) -> None:
+async def test_who_is_counted_as_gone_loses_what_it_holds_and_says_so(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
     server, log = FakeServer(transfer_s=1.0), ControlLog()
     with trio.fail_after(1000):
         async with pod(log, "a", server, tmp_path) as (flow, steering, _):
