@@ -230,6 +230,7 @@ class Parking:
     def _may_leave(self, work: Work) -> bool:
         return (
             work.plan.options.order_key is None
+            and work.copy is None  # only here it is known to be there
             and not self._order.is_followed(work)
             and self._fits(work.delivery)
         )

@@ -1,6 +1,7 @@
 """A delivery on its way through the flow, with what has become of it so far."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import trio
 
@@ -8,8 +9,21 @@ from pooler.errors import ErrorCode, PoolerError
 from pooler.model.job import Delivery
 from pooler.model.outcome import Outcome, Peer
 from pooler.storage.landing import PartFile
+from pooler.transfer.attempt import Transferred
 from pooler.transfer.memory import Memory
 from pooler.transfer.plan import Plan
+
+
+class Copy(NamedTuple):
+    """A copy that has its name, and is durable; with its source something may still have to be done.
+
+    Attributes:
+        outcome: how the job ends but for its source.
+        transferred: what came of the attempt that made it.
+    """
+
+    outcome: Outcome
+    transferred: Transferred
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +40,7 @@ class Work:
         started: when the last attempt began; None before the first.
         last_error: what went wrong at last, for people; None where nothing has.
         memory: what one attempt leaves for the next; released when there is to be no next one here.
+        copy: what is there already: nothing but the source is left to be dealt with. None before.
     """
 
     delivery: Delivery
@@ -37,6 +52,7 @@ class Work:
     started: float | None = None
     last_error: str | None = None
     memory: Memory = field(default_factory=Memory)
+    copy: Copy | None = None
 
     @property
     def queued_ms(self) -> int:
@@ -58,7 +74,12 @@ class Work:
         peer: Peer | None = None,
         reply: str | None = None,
     ) -> Outcome:
-        """Make the outcome of the job as failed, with what is known of its attempts."""
+        """Make the outcome of the job as failed, with what is known of its attempts.
+
+        A job whose copy is there has not failed: its source is left, and the reason told.
+        """
+        if self.copy is not None:
+            return replace(self.copy.outcome, after="left", after_error=message)
         return Outcome.failed(
             code,
             message,

@@ -19,7 +19,7 @@ from pooler.errors import ErrorCode, LocalFileError, PoolerError, RemoteError, S
 from pooler.flow.bandwidth import Bandwidth, SessionThrottle
 from pooler.flow.logbook import Done, remember_nothing
 from pooler.flow.parking import never_park
-from pooler.flow.work import Landed, Reply, Work
+from pooler.flow.work import Copy, Landed, Reply, Work
 from pooler.model.job import After, Delivery, Direction
 from pooler.model.outcome import Outcome, Status
 from pooler.storage.root import LocalRoot
@@ -232,12 +232,10 @@ class Worker:
         work.begin(trio.current_time())
         attempt = self._begin(work)
         try:
-            known = await self._tools.recall(work)
-            done = await self._run(attempt, limit_s) if known is None else None
+            again = work.copy is not None or await self._recall(work)
+            done = None if again else await self._run(attempt, limit_s)
         except PoolerError as error:
-            self.retiring |= not error.session_survives
-            work.forgiven += self._broken_off
-            await self._employer.failed(work, error, self)
+            await self._failed(work, error)
         except Exception as error:
             # The one place where a bug becomes an outcome: it ends this job and this session, no more.
             log.exception("transfer_crashed", task_id=work.delivery.job.task_id)
@@ -246,10 +244,15 @@ class Worker:
                 work, work.failure(ErrorCode.UNKNOWN_ERROR, f"{type(error).__name__}: {error}")
             )
         else:
-            if known is not None:
-                await self._recalled(attempt, known)
-            elif done is not None:
+            if done is not None:
                 await self._hand_on(work, attempt, done)
+            else:
+                await self._conclude(work, attempt, again=True)
+
+    async def _failed(self, work: Work, error: PoolerError) -> None:
+        self.retiring |= not error.session_survives
+        work.forgiven += self._broken_off
+        await self._employer.failed(work, error, self)
 
     def _begin(self, work: Work) -> Attempt:
         root = self._tools.roots[work.plan.folder]
@@ -324,26 +327,35 @@ class Worker:
             outcome = replace(outcome, duration_ms=_since_ms(work), marked=work.plan.options.write_marker)
         source = None if work.plan.options.after is After.NONE else done.source
         await self._tools.note(Done(work, outcome, source))
-        await self._conclude(attempt, work, outcome, done)
+        work.copy = Copy(outcome, done)
+        await self._conclude(work, attempt)
 
-    async def _recalled(self, attempt: Attempt, known: Done) -> None:
-        """End a job that was done by somebody who could not answer it any more."""
+    async def _recall(self, work: Work) -> bool:
+        """Tell whether the job was done by somebody who could not answer it any more."""
+        known = await self._tools.recall(work)
+        if known is None:
+            return False
         outcome = known.outcome
-        log.info("transfer_recalled", task_id=known.work.delivery.job.task_id)
+        log.info("transfer_recalled", task_id=work.delivery.job.task_id)
         done = Transferred(
             verified=outcome.verified,
             skipped=outcome.status is Status.SKIPPED,
             source=known.source,
             after=outcome.after,
         )
-        await self._conclude(attempt, known.work, outcome, done, again=True)
+        work.copy = Copy(outcome, done)
+        return True
 
-    async def _conclude(
-        self, attempt: Attempt, work: Work, outcome: Outcome, done: Transferred, *, again: bool = False
-    ) -> None:
+    async def _conclude(self, work: Work, attempt: Attempt, *, again: bool = False) -> None:
         """Do with the source what is to be done, and end the job."""
-        after = await after_action(attempt, done, again=again)
-        await self._tools.end(work, replace(outcome, after=after.done, after_error=after.error))
+        assert work.copy is not None  # noqa: S101 - it is what there is to conclude
+        outcome, done = work.copy
+        try:
+            after = await after_action(attempt, done, again=again)
+        except RemoteError as error:
+            await self._failed(work, error)
+        else:
+            await self._tools.end(work, replace(outcome, after=after.done, after_error=after.error))
 
     @contextmanager
     def _stop_the_clock(self) -> Iterator[None]:

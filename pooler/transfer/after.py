@@ -2,12 +2,13 @@
 
 That it cannot be removed or moved is told in the result, and is no failure of the job: the copy is there, and
 to fail would be to have the file copied again and again for the sake of one that nobody misses. Nothing is
-done to a source that has changed since, and nothing is replaced where it is moved to.
+done to a source that has changed since, and nothing is replaced where it is moved to. Where the session is
+lost over it, nobody knows whether it was done: another one will tell.
 """
 
 from typing import NamedTuple
 
-from pooler.errors import ErrorCode, JobError, PoolerError, ReplyError
+from pooler.errors import ErrorCode, JobError, PoolerError, RemoteError, ReplyError
 from pooler.model.job import After, Direction
 from pooler.storage.landing import existing
 from pooler.storage.root import SourceState
@@ -36,8 +37,11 @@ async def after_action(attempt: Attempt, copied: Transferred, *, again: bool = F
     Args:
         attempt: the one that copied it; its session may be dead.
         copied: what came of it; the copy has its name, and is durable.
-        again: whether it may have been done before, by a process that could not say so any more: then a
+        again: whether it may have been done before, on a session that could not say so any more: then a
             source that is not there is one that was deleted or moved.
+
+    Raises:
+        RemoteError: the session is lost, and nobody knows whether it was done.
 
     Cancellation: it is done, or not; the session is dead.
     """
@@ -56,6 +60,8 @@ async def after_action(attempt: Attempt, copied: Transferred, *, again: bool = F
         if not (again and await _is_done_there(attempt, copied.source)):
             await _act_there(attempt, copied.source)
     except PoolerError as error:
+        if isinstance(error, RemoteError) and not attempt.session.usable:
+            raise
         return AfterAction("left", str(error))
     return _acted(plan)
 

@@ -132,17 +132,29 @@ async def test_a_file_that_was_there_before(bench: Bench, direction: Direction, 
     assert found.done == ("deleted" if same_time else "left")
 
 
-@pytest.mark.parametrize("options", [DELETE, MOVE], ids=["delete", "move"])
-@pytest.mark.parametrize("kind", ["stat", "remove", "rename"])
-async def test_a_server_that_will_not(bench: Bench, options: Options, kind: str) -> None:
-    for error in (ReplyError(550, "no", "DELE"), SessionLost("gone")):
-        put(bench, DOWN)
-        bench.server.faults = {(kind, 3 if kind == "stat" else 1): Fault(error)}
-        found = await run(bench, DOWN, options)
-        if found.done == "left":
-            assert found.error == str(error)
-            assert bench.server.files == {"/out/f": DATA}
-        bench.server.files.clear()
+WAYS = pytest.mark.parametrize(
+    ("kind", "number", "options"),
+    [("stat", 3, DELETE), ("stat", 3, MOVE), ("remove", 1, DELETE), ("rename", 1, MOVE)],
+)
+
+
+@WAYS
+async def test_a_server_that_will_not(bench: Bench, kind: str, number: int, options: Options) -> None:
+    put(bench, DOWN)
+    bench.server.faults = {(kind, number): Fault(ReplyError(550, "no", "DELE"))}
+    found = await run(bench, DOWN, options)
+    assert found.done == "left"
+    assert found.error is not None
+    assert "550" in found.error
+    assert bench.server.files == {"/out/f": DATA}
+
+
+@WAYS
+async def test_a_session_that_is_lost_over_it(bench: Bench, kind: str, number: int, options: Options) -> None:
+    put(bench, DOWN)
+    bench.server.faults = {(kind, number): Fault(SessionLost("gone"))}
+    with pytest.raises(SessionLost, match="gone"):
+        await run(bench, DOWN, options)
 
 
 async def test_a_disk_that_will_not(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
