@@ -125,6 +125,8 @@ RULES: tuple[Rule, ...] = (
     # A session that is no more.
     _rule("421", None, _FULL, _error(TooManySessions)),
     _rule("421", None, None, _error(SessionLost)),
+    # vsftpd's last words, whatever has killed it.
+    _rule("500", None, "^OOPS:", _error(SessionLost)),
     _rule("530", None, _FULL, _error(TooManySessions)),
     _rule("", _TLS, None, _error(TlsError)),
     # A new session may resume where this one could not: tickets age out (proftpd#1931).

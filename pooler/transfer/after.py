@@ -8,7 +8,7 @@ lost over it, nobody knows whether it was done: another one will tell.
 
 from typing import NamedTuple
 
-from pooler.errors import ErrorCode, JobError, PoolerError, RemoteError, ReplyError
+from pooler.errors import ErrorCode, JobError, PoolerError, ReplyError
 from pooler.model.job import After, Direction
 from pooler.storage.landing import existing
 from pooler.storage.root import SourceState
@@ -60,7 +60,7 @@ async def after_action(attempt: Attempt, copied: Transferred, *, again: bool = F
         if not (again and await _is_done_there(attempt, copied.source)):
             await _act_there(attempt, copied.source)
     except PoolerError as error:
-        if isinstance(error, RemoteError) and not attempt.session.usable:
+        if not error.session_survives:
             raise
         return AfterAction("left", str(error))
     return _acted(plan)

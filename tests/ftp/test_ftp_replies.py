@@ -37,6 +37,8 @@ def make(line: str, command: str) -> RemoteError:
         ("530 Permission denied.", "USER x", LoginRefused),
         ("530 Non-anonymous sessions must use encryption.", "USER x", TlsError),
         ("500 OOPS: cannot change directory:/home/x", "PASS x", ConnectError),
+        ("500 OOPS: priv_sock_send_cmd", "PASV", SessionLost),
+        ("500 OOPS: child died", "RETR /a", SessionLost),
         ("421 Timeout.", "SIZE /a", SessionLost),
         ("522 SSL connection failed; session reuse required: see require_ssl_reuse", "STOR /a", TlsError),
         ("530 Please login with USER and PASS.", "SIZE /a", SessionLost),
