@@ -14,6 +14,7 @@ from pooler.storage.control import JOURNAL, LEASE, control_folder
 from pooler.storage.failures import translated
 from pooler.storage.incarnation import LivingOnes
 from pooler.storage.journal import Entry, read_entries
+from pooler.storage.probe import remove_probe
 from pooler.storage.root import LocalRoot
 
 _TOKEN = re.compile(r"pooler-([0-9a-z]+)-[0-9a-f]{16}-[0-9]+")
@@ -41,6 +42,7 @@ def sweep(
         ours = _take(folder, gone, by, living)
         if ours is None:
             return None
+        remove_probe(root, gone)
         removed = 0
         for entry in _read(folder, ours):
             if not entry.remote:

@@ -88,7 +88,8 @@ class Tenancy:
                 self._move_in()
         self.free_bytes = free_bytes(self._root)
         if thorough:
-            probe(self._root)
+            assert self._root.lease is not None  # noqa: S101 - it was renewed or made above
+            probe(self._root, self._root.lease.incarnation)
         if self.free_bytes < self._min_free_bytes:
             raise LocalFileError(
                 ErrorCode.DISK_FULL,

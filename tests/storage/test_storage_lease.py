@@ -304,11 +304,14 @@ def test_what_the_dead_left_is_swept_and_nothing_else(world: World) -> None:
         f"a/.pooler-{dead.name}0-0123456789abcdef-1.part",
         f"elsewhere-.pooler-{dead.name}-0123456789abcdef-1.part",
     }
+    others |= {".pooler-probe-0badcafe", f".pooler-probe-{alive.name}"}
     for name in others:
+        (world.top / name).write_bytes(b"")
+    for name in (f".pooler-probe-{dead.name}", f".pooler-probe-{dead.name}.renamed"):
         (world.top / name).write_bytes(b"")
     world.passes(890, alive)
     assert alive.gone == []
-    assert len(world.files()) == 4 + 1 + len(others)
+    assert len(world.files()) == 4 + 1 + len(others) + 2
     world.passes(20, alive)
     assert alive.sweep_all() == {dead.name: Swept(4, [])}
     assert world.files() == {f"a/{mine.temporary}", *others}

@@ -425,14 +425,14 @@ async def test_a_root_that_stalls_takes_no_thread_of_another(top: Path, root: Lo
 
 
 def test_a_root_that_can_be_used(top: Path, root: LocalRoot) -> None:
-    probe(root)
+    probe(root, "cafe")
     assert list(top.iterdir()) == []
 
 
 def test_a_root_that_is_missing_or_a_file(top: Path) -> None:
     (top / "file").write_bytes(b"")
-    assert refused(lambda: probe(LocalRoot("x", top / "file"))).code is ErrorCode.IO_ERROR
-    assert refused(lambda: probe(LocalRoot("x", top / "missing"))).code is ErrorCode.FILE_NOT_FOUND
+    assert refused(lambda: probe(LocalRoot("x", top / "file"), "cafe")).code is ErrorCode.IO_ERROR
+    assert refused(lambda: probe(LocalRoot("x", top / "missing"), "cafe")).code is ErrorCode.FILE_NOT_FOUND
 
 
 @pytest.mark.parametrize("call", ["open", "fsync", "rename", "unlink"])
@@ -451,14 +451,21 @@ def test_a_root_that_lacks_something(
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(os, call, fails)
-    error = refused(lambda: probe(root))
+    error = refused(lambda: probe(root, "cafe"))
     assert error.code is ErrorCode.PERMISSION_DENIED
     assert str(error) == f"{top}: Read-only file system"
     assert list(top.iterdir()) == []
 
 
-def test_what_a_dead_process_left_behind_does_not_stop_the_next_one(top: Path, root: LocalRoot) -> None:
-    # In a container every process of ours has the same number.
-    (top / f".pooler-probe-{os.getpid()}").write_bytes(b"")
-    (top / f".pooler-probe-{os.getpid()}.renamed").write_bytes(b"")
-    probe(root)
+def test_what_a_stalled_disk_left_of_us_does_not_stop_us(top: Path, root: LocalRoot) -> None:
+    (top / ".pooler-probe-cafe").write_bytes(b"")
+    (top / ".pooler-probe-cafe.renamed").write_bytes(b"")
+    probe(root, "cafe")
+    assert list(top.iterdir()) == []
+
+
+def test_nothing_is_written_through_a_link(top: Path, root: LocalRoot) -> None:
+    (top / "precious").write_bytes(b"data")
+    (top / ".pooler-probe-cafe").symlink_to("precious")
+    assert refused(lambda: probe(root, "cafe")).code is ErrorCode.PATH_OUTSIDE_ROOT
+    assert (top / "precious").read_bytes() == b"data"
