@@ -20,6 +20,8 @@ GROUPS = (
     ("demo", "pooler.cli.demo:demo", "Show the whole service on made-up files."),
     ("ftp", "pooler.cli.ftp:app", "Look at a server, by hand."),
     ("job", "pooler.cli.job:app", "Submit jobs."),
+    ("remote", "pooler.cli.admin.remote:app", "See and steer the remotes of a running service."),
+    ("top", "pooler.cli.admin.top:top", "Watch the remotes of a running service."),
     ("config", "pooler.cli.config:app", "Look at the configuration."),
 )
 

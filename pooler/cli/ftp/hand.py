@@ -11,6 +11,7 @@ from pooler.cli import exits
 from pooler.cli.ftp import view
 from pooler.cli.options import Files
 from pooler.cli.signals import end_at_signal
+from pooler.cli.text import plain
 from pooler.config import Configuration
 from pooler.config.problems import did_you_mean
 from pooler.config.remotes import Connections, FtpRemote
@@ -111,7 +112,7 @@ async def _coded(
         return exits.OTHER
     except PoolerError as error:
         for line in str(error).splitlines():
-            print(view.plain(line, sys.stderr.encoding), file=sys.stderr)
+            print(plain(line, sys.stderr.encoding), file=sys.stderr)
         if isinstance(error, UsageError):
             return exits.USAGE
         if error.code in _FOR_GOOD:

@@ -5,12 +5,12 @@ A server's names and words never reach the terminal as commands: whatever is no 
 
 import json
 import sys
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
 import trio
 
+from pooler.cli.text import plain
 from pooler.transfer.session import Entry, EntryKind
 
 _SHOW_S: Final = 0.1
@@ -111,23 +111,3 @@ def _time(moment: datetime) -> str:
 def _name(name: str, encoding: str) -> str:
     """Write a name so that another one never looks the same."""
     return plain(name.replace("\\", "\\\\"), encoding)
-
-
-def plain(text: str, encoding: str) -> str:
-    """Escape what is no text in an encoding, and what a terminal would not show but obey."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_letter(letter, encoding) for letter in text)
-
-
-def _letter(letter: str, encoding: str) -> str:
-    code = ord(letter)
-    if letter.isprintable():
-        with suppress(UnicodeEncodeError):
-            letter.encode(encoding)
-            return letter
-    if "\udc80" <= letter <= "\udcff":  # a byte that is no text in the remote's charset
-        return f"\\x{code - 0xDC00:02x}"
-    if letter.isascii():
-        return ascii(letter)[1:-1]
-    return f"\\u{code:04x}" if len(f"{code:x}") <= len("ffff") else f"\\U{code:08x}"

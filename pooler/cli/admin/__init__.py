@@ -1,0 +1,1 @@
+"""Commands that ask a running service: a person types `remote` and `top`, `api` asks, `view` shows."""

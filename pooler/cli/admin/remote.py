@@ -1,0 +1,175 @@
+"""``pooler remote``: see and steer the remotes of a running service, those of all its pods.
+
+Exits with 0 when it is done, 2 for what cannot be meant, 5 where there is no answer and there may be one
+later, 6 where the token does not allow it, 1 for the rest.
+"""
+
+import json
+from functools import partial
+from math import inf
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from pooler.cli import exits
+from pooler.cli.admin import view
+from pooler.cli.admin.api import ANY_POD, Api, NotAnswered, Where, asking
+from pooler.config.values import size
+
+app = App(name="remote")
+
+Output = Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"])]
+
+
+@app.command(name="list")
+async def list_remotes(*, output: Output = "table", where: Where = ANY_POD) -> int:
+    """List the remotes, those in trouble first.
+
+    Args:
+        output: ``json`` for an array of objects.
+        where: the admin API.
+    """
+    return await asking(where, partial(_list, output))
+
+
+@app.command
+async def show(name: str, /, *, output: Output = "table", where: Where = ANY_POD) -> int:
+    """Show all that is known of a remote: by the pod that answers, and over all pods.
+
+    Args:
+        name: the remote.
+        output: ``json`` for one object.
+        where: the admin API.
+    """
+    return await asking(where, partial(_show, name, output))
+
+
+@app.command
+async def pause(name: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
+    """Start no more jobs on a remote; those that run go on. It stays so until it is resumed.
+
+    Args:
+        name: the remote.
+        why: for those who ask later.
+        where: the admin API.
+    """
+    return await asking(where, partial(_steer, name, "pause", "paused", {"why": why}))
+
+
+@app.command
+async def resume(name: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
+    """Let the jobs of a remote run again.
+
+    Args:
+        name: the remote.
+        why: for those who ask later.
+        where: the admin API.
+    """
+    return await asking(where, partial(_steer, name, "resume", "resumed", {"why": why}))
+
+
+@app.command
+async def drain(name: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
+    """Pause a remote in order to have no session on it; ``pooler remote list`` tells when there is none.
+
+    Args:
+        name: the remote.
+        why: for those who ask later.
+        where: the admin API.
+    """
+    return await asking(where, partial(_steer, name, "drain", "draining", {"why": why}))
+
+
+@app.command
+async def reset(name: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
+    """Try a remote again at once: close its breaker, and forget that its login was refused.
+
+    Args:
+        name: the remote.
+        why: for those who ask later.
+        where: the admin API.
+    """
+    return await asking(where, partial(_steer, name, "reset", "tried again", {"why": why}))
+
+
+@app.command
+async def limit(
+    name: str,
+    /,
+    *,
+    sessions: int | None = None,
+    total: int | None = None,
+    why: str = "",
+    where: Where = ANY_POD,
+) -> int:
+    """Bound the sessions on a remote; 0 leaves a bound to the configuration again.
+
+    Args:
+        name: the remote.
+        sessions: of each pod, never more than its configuration allows.
+        total: of all pods together.
+        why: for those who ask later.
+        where: the admin API.
+    """
+    asked = {"max_sessions": sessions, "max_sessions_total": total}
+    query = {key: value for key, value in asked.items() if value is not None}
+    return await asking(where, partial(_steer, name, "limit", "bounded", {**query, "why": why}))
+
+
+@app.command
+async def bandwidth(name: str, rate: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
+    """Bound how many bytes a second all pods together move on a remote.
+
+    Args:
+        name: the remote.
+        rate: such as ``10M`` (MiB a second); ``off`` leaves it to the configuration again.
+        why: for those who ask later.
+        where: the admin API.
+    """
+    return await asking(where, partial(_bound, name, rate, why))
+
+
+async def _list(output: str, api: Api) -> None:
+    found = view.lines(await api.get("remotes"), await api.get("pods"))
+    if output == "json":
+        _print_json(view.as_objects(found))
+    else:
+        console = view.console()
+        console.print(view.table(found, console))
+
+
+async def _show(name: str, output: str, api: Api) -> None:
+    remote, pods = await api.remote(name), await api.get("pods")
+    remote["pods"] = [
+        {"pod": pod["pod"], "silent": pod["silent"], **told}
+        for pod in pods["pods"]
+        for told in pod["remotes"]
+        if told["name"] == name
+    ]
+    together = [one for one in pods["remotes"] if one["name"] == name]
+    remote["together"] = together[0] if together else None
+    if output == "json":
+        _print_json(remote)
+    else:
+        view.console().print(view.facts(remote))
+
+
+async def _steer(name: str, verb: str, done: str, query: dict[str, str | int], api: Api) -> None:
+    await api.steer(name, verb, **query)
+    pods = await api.get("pods")
+    whom = "for all pods" if pods["together"] else "in the pod that was asked, as there is no control topic"
+    view.console().print(f"{name}: {done}, {whom}", markup=False)
+
+
+async def _bound(name: str, rate: str, why: str, api: Api) -> None:
+    try:
+        bytes_per_s = size(rate)
+    except ValueError as error:
+        raise NotAnswered(str(error), exits.USAGE) from None
+    query: dict[str, str | int] = {"bytes_per_s": 0 if bytes_per_s == inf else int(bytes_per_s), "why": why}
+    await _steer(name, "bandwidth", "bounded", query, api)
+
+
+def _print_json(document: Any) -> None:
+    # ASCII goes through every terminal.
+    print(json.dumps(document, indent=2))
