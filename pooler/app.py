@@ -47,8 +47,9 @@ from pooler.ops.http.metrics_app import create_metrics_app
 from pooler.ops.http.server import serve_http
 from pooler.ops.metrics import Metrics
 from pooler.service import RunningService
-from pooler.storage.probe import probe
 from pooler.storage.root import LocalRoot
+from pooler.storage.tenancy import try_out
+from pooler.transfer.names import incarnation
 from pooler.version import version
 
 log = structlog.get_logger(__name__)
@@ -261,7 +262,7 @@ async def check_roots(configuration: Configuration) -> None:
         stall_s = configuration.settings.transfer.disk_timeout_seconds
         root = LocalRoot(folder.name, folder.path, stall_s=stall_s)
         try:
-            await root.run(probe, root)
+            await root.run(try_out, root, incarnation)
         except LocalFileError as error:
             problems.append(f"{folder.name}: local folder cannot be used: {error}")
     if problems:

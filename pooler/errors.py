@@ -253,3 +253,10 @@ class ReplyError(RemoteError):
             self.remedy = remedy
         else:
             self.remedy = Remedy.LATER if 400 <= reply_code < 500 else Remedy.NEVER  # noqa: PLR2004 - RFC 959's classes
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """Tell the errors in what a nursery raises: groups of groups, even where there is only one error."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in leaves(inner)]

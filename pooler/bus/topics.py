@@ -163,8 +163,11 @@ async def check_topics(settings: KafkaSettings, deadline_s: float) -> list[Findi
     """
     if settings.topic_checks == "off":
         return []
-    topics = await _described(settings)
-    findings = [] if topics is None else judge(topics, settings, deadline_s)
+    try:
+        findings = await examine_topics(settings, deadline_s)
+    except (KafkaError, TimeoutError) as error:
+        log.warning("topics_unchecked", error=repr(error))
+        findings = []
     stops = [str(found) for found in findings if found.kind == "stop"]
     for found in findings:
         level = log.error if found.kind == "stop" else log.warning
@@ -174,7 +177,14 @@ async def check_topics(settings: KafkaSettings, deadline_s: float) -> list[Findi
     return findings
 
 
-async def _described(settings: KafkaSettings) -> list[Topic] | None:
+async def examine_topics(settings: KafkaSettings, deadline_s: float) -> list[Finding]:
+    """Ask the brokers how our topics are set up, and judge that: see `judge`. On the asyncio side.
+
+    Raises:
+        BusError: no broker answers.
+        KafkaError: they do not tell.
+        TimeoutError: they do not tell in time.
+    """
     admin = clients.make_admin(settings)
     names = (
         settings.input_topic,
@@ -186,10 +196,7 @@ async def _described(settings: KafkaSettings) -> list[Topic] | None:
     try:
         await clients.start(admin, settings)
         async with asyncio.timeout(CHECK_S):
-            return await ask(admin, list(dict.fromkeys(names)))
-    except (KafkaError, TimeoutError) as error:
-        log.warning("topics_unchecked", error=repr(error))
-        return None
+            return judge(await ask(admin, list(dict.fromkeys(names))), settings, deadline_s)
     finally:
         await clients.bounded(admin.close(), clients.CLOSE_S)  # noqa: ASYNC102 - asyncio's, with a deadline
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from cyclopts import App
 
 from pooler.cli import exits
-from pooler.errors import BusError, ConfigError, PoolerError
+from pooler.errors import BusError, ConfigError, PoolerError, leaves
 from pooler.version import version
 
 # One line a group: its name, where its App is, and what `pooler --help` says of it without importing it.
@@ -22,6 +22,7 @@ GROUPS = (
     ("job", "pooler.cli.job:app", "Submit jobs."),
     ("remote", "pooler.cli.admin.remote:app", "See and steer the remotes of a running service."),
     ("top", "pooler.cli.admin.top:top", "Watch the remotes of a running service."),
+    ("doctor", "pooler.cli.doctor:doctor", "Check all that the service needs."),
     ("config", "pooler.cli.config:app", "Look at the configuration."),
 )
 
@@ -70,7 +71,7 @@ def main(tokens: Iterable[str] | None = None) -> int:
         known, rest = group.split((PoolerError, KeyboardInterrupt))
         if known is None or rest is not None:
             raise
-        return _tell(_leaves(known))
+        return _tell(leaves(known))
     return exits.OK if result is None else int(result)
 
 
@@ -83,10 +84,3 @@ def _tell(found: list[BaseException]) -> int:
     if any(isinstance(error, PoolerError) for error in found):
         return exits.OTHER
     return exits.INTERRUPTED
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return leaves

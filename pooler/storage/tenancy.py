@@ -4,6 +4,7 @@ Every method blocks. ``look`` and ``leave`` are called one at a time; the others
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple
 
 import structlog
@@ -147,3 +148,25 @@ class Tenancy:
         lease, self._root.lease = self._root.lease, None
         if lease is not None:
             lease.end()
+
+
+def try_out(root: LocalRoot, incarnation: Callable[[], str]) -> int:
+    """See whether a root can be used, and leave it as it was. Blocks.
+
+    Args:
+        root: the root; nobody has a lease for us on it.
+        incarnation: makes a name that no process has had.
+
+    Returns:
+        How many bytes are free.
+
+    Raises:
+        LocalFileError: it cannot be used.
+    """
+    # With a lease: should we be killed meanwhile, others see that what we have made is to go.
+    tenancy = Tenancy(root, incarnation, min_free_bytes=0, sweep_after_s=inf)
+    try:
+        tenancy.look(thorough=True)
+    finally:
+        tenancy.leave()
+    return tenancy.free_bytes or 0

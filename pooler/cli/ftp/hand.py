@@ -22,7 +22,8 @@ from pooler.model.job import Endpoint
 from pooler.ops import logs
 from pooler.transfer.plan import on_server
 
-_FOR_GOOD = frozenset({ErrorCode.FILE_NOT_FOUND, ErrorCode.PERMISSION_DENIED, ErrorCode.LOGIN_REFUSED})
+FOR_GOOD = frozenset({ErrorCode.FILE_NOT_FOUND, ErrorCode.PERMISSION_DENIED, ErrorCode.LOGIN_REFUSED})
+"""What trying again will not help."""
 _SWEEP_S: Final = 10.0
 
 
@@ -115,7 +116,7 @@ async def _coded(
             print(plain(line, sys.stderr.encoding), file=sys.stderr)
         if isinstance(error, UsageError):
             return exits.USAGE
-        if error.code in _FOR_GOOD:
+        if error.code in FOR_GOOD:
             return exits.JOBS_FAILED
         return exits.TEMPORARY if error.retriable else exits.OTHER
     return exits.OK

@@ -15,10 +15,26 @@ from pooler.ftp.passive import parse_epsv, parse_pasv
 from pooler.ftp.session import FtpSession
 
 _PROBE: Final = b"pooler ftp probe\n"
+_HANGUL: Final = "한글 이름"
 
 
 async def probe(write: str | None, output: str, hand: Hand) -> None:
     """Try a login, a listing and, in the folder ``write``, a small file; show what all of that has told."""
+    report, failures = await examine(write, hand)
+    await show(report, output)
+    if failures:
+        raise failures[0]
+
+
+async def examine(write: str | None, hand: Hand) -> tuple[dict[str, Any], list[PoolerError]]:
+    """Try a login, a listing and, in the folder ``write``, a small file.
+
+    Returns:
+        What all of that has told, and what went wrong behind the login.
+
+    Raises:
+        RemoteError: the login went wrong.
+    """
     folder = None if write is None else hand.resolve(write, folder=True)
     failures: list[PoolerError] = []
     began = trio.current_time()
@@ -39,10 +55,10 @@ async def probe(write: str | None, output: str, hand: Hand) -> None:
         report["listing"] = await _tried(_list_all(session, hand.path, report), failures)
         if folder is not None and session.usable:
             report["write"] = await _tried(_write_and_remove(hand, session, folder), failures)
+        if folder is not None and session.usable:
+            report["korean_name"] = await _name_comes_back(hand, session, folder)
         report |= session.learnt
-    await show(report, output)
-    if failures:
-        raise failures[0]
+    return report, failures
 
 
 async def _tried(step: Awaitable[None], failures: list[PoolerError]) -> str:
@@ -77,6 +93,27 @@ async def _write_and_remove(hand: Hand, session: FtpSession, folder: str) -> Non
         left.clear()
     finally:
         await hand.sweep(left)  # noqa: ASYNC102 - shielded there, with a deadline
+
+
+async def _name_comes_back(hand: Hand, session: FtpSession, folder: str) -> str:
+    """Tell what becomes of a name in Hangul; no failure, since many a server has never seen one."""
+    name = f"{beside('/').removeprefix('/').removesuffix('.part')}-{_HANGUL}"
+    path = f"{folder.rstrip('/')}/{name}"
+    left = [path]
+    try:
+        async with session.storing(path):
+            pass
+        async with session.listing(folder) as entries:
+            names = [entry.name async for entry in entries if entry.name.startswith(name[: -len(_HANGUL)])]
+        await session.remove(path)
+        left.clear()
+    except PoolerError as error:
+        return str(error)
+    finally:
+        await hand.sweep(left)  # noqa: ASYNC102 - shielded there, with a deadline
+    if name in names:
+        return "ok"
+    return f"comes back as {', '.join(found[-len(_HANGUL) * 3 :] for found in names) or 'nothing'}"
 
 
 def _passive_port(transcript: tuple[str, ...]) -> int | None:
