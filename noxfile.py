@@ -79,6 +79,14 @@ def mounts(session: nox.Session) -> None:
     session.run("pytest", "-m", "mounts", *session.posargs)
 
 
+@nox.session
+def links(session: nox.Session) -> None:
+    """Round trips counted from packets, over a link that has one; as root, where /dev/net/tun is."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.support.install", "servers", "peers")
+    session.run("pytest", "-m", "links", *session.posargs)
+
+
 @nox.session(tags=["real"])
 def servers(session: nox.Session) -> None:
     """Tests against vsftpd, proftpd, pure-ftpd and pyftpdlib; as root."""
@@ -109,3 +117,11 @@ def chaos(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.support.install", "broker", "servers")
     session.run("python", "-m", "tests.chaos", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Ours beside lftp, curl, rclone and aioftp; arguments are those of benchmarks. As root."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "tests.support.install", "servers", "broker", "peers")
+    session.run("python", "-m", "benchmarks", *session.posargs)

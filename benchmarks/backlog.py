@@ -42,13 +42,14 @@ def jobs(count: int, extra_bytes: int) -> Iterator[bytes]:
         yield json.dumps(job).encode()
 
 
-def fill(bootstrap: str, count: int, extra_bytes: int = 0) -> None:
+def fill(bootstrap: str, count: int, extra_bytes: int = 0, topic: str = "ftp-tasks") -> None:
     """Have jobs wait in the topic.
 
     Args:
         bootstrap: the broker.
         count: how many.
         extra_bytes: how much each carries along.
+        topic: where, of four partitions.
     """
     failed: list[object] = []
     producer = Producer(
@@ -58,7 +59,7 @@ def fill(bootstrap: str, count: int, extra_bytes: int = 0) -> None:
         while True:
             try:
                 producer.produce(
-                    "ftp-tasks",
+                    topic,
                     value,
                     partition=number % _PARTITIONS,
                     on_delivery=lambda error, _: failed.append(error) if error else None,

@@ -1,4 +1,4 @@
-"""Fetches the foreign programs that tests run: ``python -m tests.support.install servers|broker|browser``.
+"""Fetches foreign programs for tests: ``python -m tests.support.install servers|broker|peers|browser``.
 
 The three FTP servers conflict as packages and would start as services, so they are only unpacked, into a
 cache folder that Git ignores: ``.cache`` in the checkout, or where ``POOLER_TEST_CACHE`` points. What they
@@ -154,6 +154,12 @@ def install_broker() -> None:
         output.rename(jars)
 
 
+def install_peers() -> None:
+    """Install the clients that benchmarks compare with, and what makes a link between two namespaces."""
+    needed = {"lftp": "lftp", "rclone": "rclone", "curl": "curl", "ip": "iproute2"}
+    _apt_install([package for program, package in needed.items() if shutil.which(program) is None])
+
+
 def install_browser() -> None:
     """Install the browser that looks at the page of the service."""
     if shutil.which("chromium") is None:
@@ -163,6 +169,7 @@ def install_browser() -> None:
 INSTALLERS: Mapping[str, Callable[[], None]] = {
     "servers": install_servers,
     "broker": install_broker,
+    "peers": install_peers,
     "browser": install_browser,
 }
 
