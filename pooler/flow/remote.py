@@ -372,6 +372,7 @@ class Remote:
                 await worker.run()
             finally:
                 worker.retiring = True
+                worker.close()
                 try:
                     await session.aclose()
                 finally:

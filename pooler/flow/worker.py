@@ -22,6 +22,7 @@ from pooler.flow.parking import never_park
 from pooler.flow.work import Copy, Landed, Reply, Work
 from pooler.model.job import After, Delivery, Direction
 from pooler.model.outcome import Outcome, Status
+from pooler.storage.pipe import Pipes
 from pooler.storage.root import LocalRoot
 from pooler.storage.threads import Stalled
 from pooler.transfer import mover
@@ -156,6 +157,7 @@ class Worker:
         self._trying = trio.CancelScope()
         self._broken_off = False
         self._throttle = SessionThrottle(employer.bandwidth, tools.bandwidth, holding=self._stop_the_clock)
+        self._pipes = Pipes()
         self._buffer = memoryview(bytearray(mover.BUFFER_BYTES))
 
     async def run(self) -> None:
@@ -178,6 +180,10 @@ class Worker:
                 raise
             finally:
                 self.work, self.since = None, trio.current_time()
+
+    def close(self) -> None:
+        """Let go of what it keeps from one job to the next, behind ``run``."""
+        self._pipes.close()
 
     def dismiss(self) -> None:
         """End the worker: at once where it is idle, else after its job."""
@@ -269,7 +275,12 @@ class Worker:
             memory=work.memory,
             is_gone=partial(self._tools.is_gone, work.plan.folder),
             throttle=self._throttle,
+            pipes=self._pipes,
+            more_waits=self._more_waits,
         )
+
+    def _more_waits(self) -> bool:
+        return not self.retiring and self._lane.statistics().current_buffer_used > 0
 
     async def _run(self, attempt: Attempt, limit_s: float) -> Transferred:
         transfer = download if attempt.plan.direction is Direction.DOWNLOAD else upload

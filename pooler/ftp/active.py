@@ -23,7 +23,8 @@ from pooler.errors import DataConnectionError, SessionLost
 from pooler.ftp.data import DataConnection
 from pooler.ftp.learnt import Learnt
 from pooler.ftp.profile import Profile
-from pooler.ftp.tcp import TcpConnection, reset_on_close, set_no_delay
+from pooler.ftp.socket_options import reset_on_close, set_no_delay
+from pooler.ftp.tcp import TcpConnection
 from pooler.ftp.wire import Command
 
 _BACKLOG = 8  # strangers may stand before the server

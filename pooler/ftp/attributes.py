@@ -52,7 +52,9 @@ class Attributes:
         if self._profile.transfer_type == "ascii" or self._learnt.works(Ability.SIZE) is False:
             return None
         command = await self._commands.about("SIZE", where)
-        reply = await self._commands.exchange(command)
+        return self._size(command, await self._commands.exchange(command))
+
+    def _size(self, command: Command, reply: Reply) -> int | None:
         if not self._known(Ability.SIZE, reply):
             return None
         text = self._commands.check(command, reply).text().strip()
@@ -96,13 +98,24 @@ class Attributes:
             size_bytes = None if self._profile.transfer_type == "ascii" else entry.size_bytes
             precision_s = entry.precision.total_seconds() if entry.precision else 0.0
             return Stat(size_bytes, entry.modified, precision_s)
-        size_bytes = await self.size(where)
-        modified, precision_s = await self.modified(where, is_there=size_bytes is not None)
+        size_bytes, modified, precision_s = await self._size_and_time(where)
         if size_bytes is None and modified is None and missing is not None:
             raise missing
         if missing is not None:
             self._learnt.found(Ability.MLST, works=False)
         return Stat(size_bytes, modified, precision_s)
+
+    async def _size_and_time(self, where: bytes) -> tuple[int | None, datetime | None, float]:
+        works = self._learnt.works
+        if self._profile.transfer_type != "ascii" and works(Ability.SIZE) and works(Ability.MDTM):
+            size = await self._commands.about("SIZE", where)
+            time = await self._commands.about("MDTM", where)
+            replies = await self._commands.together(size, time)
+            if replies is not None:
+                size_bytes = self._size(size, replies[0])
+                return size_bytes, *self._time(time, replies[1], is_there=size_bytes is not None)
+        size_bytes = await self.size(where)
+        return size_bytes, *await self.modified(where, is_there=size_bytes is not None)
 
     async def _facts(self, where: bytes) -> Entry | None:
         """Ask with MLST; None where that does not work."""
@@ -110,7 +123,8 @@ class Attributes:
             return None
         await self._commands.select_facts()
         command = await self._commands.about("MLST", where)
-        reply = await self._commands.exchange(command)
+        is_known = self._learnt.works(Ability.MLST)
+        reply = await (self._commands.ask(command) if is_known else self._commands.exchange(command))
         if not self._known(Ability.MLST, reply):
             return None
         try:
@@ -137,7 +151,9 @@ class Attributes:
         if self._learnt.works(Ability.MDTM) is False:
             return None, 0.0
         command = await self._commands.about("MDTM", where)
-        reply = await self._commands.exchange(command)
+        return self._time(command, await self._commands.exchange(command), is_there=is_there)
+
+    def _time(self, command: Command, reply: Reply, *, is_there: bool) -> tuple[datetime | None, float]:
         if not self._known(Ability.MDTM, reply):
             return None, 0.0
         if reply.refused and is_there:

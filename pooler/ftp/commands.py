@@ -17,6 +17,7 @@ from pooler.ftp.learnt import Learnt
 from pooler.ftp.names import NameCodec
 from pooler.ftp.profile import Profile
 from pooler.ftp.replies import classify
+from pooler.ftp.together import Together
 from pooler.ftp.whereabouts import Whereabouts
 from pooler.ftp.wire import Command, Reply
 
@@ -40,6 +41,7 @@ class Commands:
         self.control = control
         self.profile = profile
         self.learnt = learnt
+        self.ahead = Together(control, profile, learnt)
         self._names = NameCodec(profile.charset, profile.form, profile.encoding)
         self._whereabouts = Whereabouts(self.exchange, learnt, steps=profile.path_style == "cwd")
         self._facts_selected = False
@@ -104,6 +106,28 @@ class Commands:
             if not self.control.alive:
                 self.check(command, reply)
         return reply
+
+    async def together(self, *commands: Command) -> list[Reply] | None:
+        """Send commands in one write, and a foreseen transfer's EPSV behind them: see `Together.exchange`.
+
+        Returns:
+            Their replies, whatever they say; None where they are to be sent one at a time.
+
+        Raises:
+            RemoteError: the session is over.
+        """
+        replies = await self.ahead.exchange(*commands)
+        if replies is not None and any(reply.refused for reply in replies):
+            self._whereabouts.doubt()
+        return replies
+
+    async def ask(self, command: Command) -> Reply:
+        """Do what `exchange` does, and ask for the port of a foreseen transfer with it.
+
+        For commands that this server has answered before.
+        """
+        replies = await self.together(command)
+        return await self.exchange(command) if replies is None else replies[0]
 
     async def require(self, command: Command) -> Reply:
         """Send a command and wait for a good reply.

@@ -28,6 +28,7 @@ _CHUNK_BYTES = 4096
 _TRANSCRIPT_LINES = 40
 _TRANSCRIPT_LINE_CHARS = 300
 _MAX_BESIDE = 16
+_MAX_TOGETHER = 3
 
 
 class ControlConnection:
@@ -45,7 +46,9 @@ class ControlConnection:
         self._connection = connection
         self._profile = profile
         self._context = context
-        self._dialogue = Dialogue(max_beside=_MAX_BESIDE, double_iac=profile.double_iac)
+        self._dialogue = Dialogue(
+            max_outstanding=_MAX_TOGETHER, max_beside=_MAX_BESIDE, double_iac=profile.double_iac
+        )
         self._events: deque[Event] = deque()
         self._buffer = memoryview(bytearray(_CHUNK_BYTES))
         self._transcript: deque[str] = deque(maxlen=_TRANSCRIPT_LINES)
@@ -133,7 +136,7 @@ class ControlConnection:
 
     @property
     def last_reply(self) -> Reply | None:
-        """The newest reply, but for those to what was sent beside a transfer."""
+        """The newest reply that says something of a job: no port, and nothing sent beside a transfer."""
         return self._last_reply
 
     @property
@@ -154,11 +157,15 @@ class ControlConnection:
         await self.send(command)
         return await self.final()
 
-    async def send(self, command: Command) -> None:
-        """Send a command; then call `first` or `final`. Raises and cancellation: as `exchange`."""
-        data = self._dialogue.send(command)
-        self._note(f"> {command.shown(self._profile.charset)}")
-        with self._exchange(f"sending {command.verb}"):
+    async def send(self, *commands: Command) -> None:
+        """Send commands in one write; then call `first` or `final` for each. Else as `exchange`.
+
+        More than one is for servers that are known to bear it.
+        """
+        data = self._dialogue.send(*commands)
+        for command in commands:
+            self._note(f"> {command.shown(self._profile.charset)}")
+        with self._exchange(f"sending {commands[0].verb}"):
             await self._connection.send_all(memoryview(data))
 
     async def first(self) -> Preliminary | Final:
@@ -334,11 +341,18 @@ class ControlConnection:
                 self._owed_beside -= 1
                 self._refused_beside |= event.reply.refused
             else:
-                self._last_reply = event.reply
+                if not _is_port(event):
+                    self._last_reply = event.reply
                 self._events.append(event)
 
     def _note(self, line: str) -> None:
         self._transcript.append(line[:_TRANSCRIPT_LINE_CHARS])
+
+
+def _is_port(event: Event) -> bool:
+    """Whether it is an answer to EPSV, which may have been asked ahead, behind a job's last command."""
+    command = event.command if isinstance(event, Final) else None
+    return command is not None and command.verb == "EPSV" and not event.reply.refused
 
 
 def _is_noop(command: Command | None) -> bool:

@@ -23,22 +23,30 @@ from pooler.ftp.tcp import TcpConnection
 _PIECE_BYTES = 1 << 18
 
 
-async def _connect(control: TcpConnection, address: PassiveAddress, profile: Profile) -> TcpConnection:
+def begin_connect(control: TcpConnection, address: PassiveAddress, profile: Profile) -> TcpConnection:
+    """Begin to connect to where the server listens, or to the proxy; nothing waits.
+
+    Raises:
+        OSError: that cannot be begun.
+    """
     proxy = profile.proxy
-    connection = await TcpConnection.open_beside(
+    return TcpConnection.begin_beside(
         control,
         address.port if proxy is None else proxy.port,
         host=address.host if proxy is None else None,
         stall_s=profile.stall_s,
         source=profile.bind_address,
     )
-    if proxy is not None:
-        try:
-            await connect_through(connection, proxy, address.host or profile.host, address.port)
-        except BaseException:
-            connection.reset()
-            raise
-    return connection
+
+
+async def _finish_connect(connection: TcpConnection, address: PassiveAddress, profile: Profile) -> None:
+    try:
+        await connection.finish_connect()
+        if profile.proxy is not None:
+            await connect_through(connection, profile.proxy, address.host or profile.host, address.port)
+    except BaseException:
+        connection.reset()
+        raise
 
 
 class DataConnection:
@@ -66,7 +74,12 @@ class DataConnection:
 
     @classmethod
     async def open(
-        cls, control: TcpConnection, address: PassiveAddress, profile: Profile
+        cls,
+        control: TcpConnection,
+        address: PassiveAddress,
+        profile: Profile,
+        *,
+        begun: TcpConnection | None = None,
     ) -> "DataConnection":
         """Connect to where the server listens, through the proxy where there is one.
 
@@ -75,6 +88,7 @@ class DataConnection:
                 a proxy it is the proxy that is connected to again, and the host goes to it by its name.
             address: where the server listens.
             profile: limits.
+            begun: on its way there already, by `begin_connect`; owned by this call.
 
         Raises:
             DataConnectionError: nobody answers there. The session survives: no command is running.
@@ -86,7 +100,8 @@ class DataConnection:
             where += f" through {profile.proxy}"
         try:
             with trio.fail_after(profile.connect_s):
-                connection = await _connect(control, address, profile)
+                connection = begun or begin_connect(control, address, profile)
+                await _finish_connect(connection, address, profile)
         except trio.TooSlowError:
             failure = DataConnectionError(f"{where}: no answer in {profile.connect_s:g} s")
         except OSError as error:
@@ -120,17 +135,9 @@ class DataConnection:
         return self._resumed
 
     @property
-    def descriptor(self) -> int | None:
-        """The socket's descriptor, non-blocking, for splice and sendfile; None under TLS.
-
-        Who receives past this object says so with `received_past`, and minds stalls.
-        """
-        return None if self._connection.tls else self._connection.descriptor
-
-    def received_past(self, count: int) -> None:
-        """Take note of bytes that were received through `descriptor`; 0 is the end."""
-        self._received_bytes += count
-        self._ended = not count
+    def plain(self) -> bool:
+        """Whether its bytes are the file's own, so that the kernel can move them: not under TLS."""
+        return self._connection.tls is None
 
     def wrap_tls(self, context: ssl.SSLContext, session: ssl.SSLSession | None) -> None:
         """Put TLS on, before the command is sent; nothing is sent yet.
@@ -185,10 +192,30 @@ class DataConnection:
         """
         with self._moving("receiving"):
             count = await self._connection.receive_into(buffer)
-        self.received_past(count)
+        await self._received(count)
+        return count
+
+    async def splice_into(self, pipe: int, room: int) -> int | None:
+        """Receive into a pipe, where it is `plain`; as `receive_into`.
+
+        Args:
+            pipe: the descriptor of its writing end, non-blocking.
+            room: how many bytes at most.
+
+        Returns:
+            How many; 0 at the end of the file; None where the pipe has no room for what is there.
+        """
+        with self._moving("receiving"):
+            count = await self._connection.splice_into(pipe, room)
+        if count is not None:
+            await self._received(count)
+        return count
+
+    async def _received(self, count: int) -> None:
+        self._received_bytes += count
+        self._ended = not count
         if count and self.meanwhile is not None:
             await self.meanwhile()
-        return count
 
     async def send_all(self, data: memoryview) -> None:
         """Send all of ``data``.
@@ -200,6 +227,21 @@ class DataConnection:
             piece, data = data[:_PIECE_BYTES], data[_PIECE_BYTES:]
             with self._moving("sending"):
                 await self._connection.send_all(piece)
+            if self.meanwhile is not None:
+                await self.meanwhile()
+
+    async def splice_from(self, pipe: int, size_bytes: int) -> None:
+        """Send so many bytes that a pipe holds, where it is `plain`; as `send_all`.
+
+        Args:
+            pipe: the descriptor of its reading end, non-blocking.
+            size_bytes: no more than it holds.
+        """
+        while size_bytes:
+            piece_bytes = min(size_bytes, _PIECE_BYTES)
+            with self._moving("sending"):
+                await self._connection.splice_from(pipe, piece_bytes)
+            size_bytes -= piece_bytes
             if self.meanwhile is not None:
                 await self.meanwhile()
 

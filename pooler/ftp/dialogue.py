@@ -95,15 +95,23 @@ class Dialogue:
         """Whether all turns on nothing following: then call `settle`."""
         return self._parser.in_doubt
 
-    def send(self, command: Command) -> bytes:
-        """Make the bytes of a command and expect its reply.
+    def send(self, *commands: Command) -> bytes:
+        """Make the bytes of commands that go in one write, and expect their replies.
 
         Raises:
-            LocalProtocolError: the command has no place here; nothing has changed.
+            LocalProtocolError: one of them has no place here; nothing has changed.
         """
-        data = command.encode(double_iac=self._double_iac)
-        self._owed.append(_Owed(command, self._row_for(command)))
-        self._parser.hide(command.secret)
+        data, owed_before = b"", len(self._owed)
+        try:
+            for command in commands:
+                data += command.encode(double_iac=self._double_iac)
+                self._owed.append(_Owed(command, self._row_for(command)))
+        except LocalProtocolError:
+            while len(self._owed) > owed_before:
+                self._owed.pop()
+            raise
+        for command in commands:
+            self._parser.hide(command.secret)
         return data
 
     def _row_for(self, command: Command) -> Row:

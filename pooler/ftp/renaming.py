@@ -41,24 +41,38 @@ class Renaming:
         if not replace and await self._attributes.is_there(there):
             shown = Command("RNTO", there).shown(self._commands.profile.charset)
             raise ReplyError(_NAME_NOT_ALLOWED, "exists", shown, code=ErrorCode.DESTINATION_EXISTS)
-        source = await self._commands.seek(old, self._begin)
-        try:
-            await self._end(source, there)
-        except ReplyError as error:
-            if not (replace and await self._is_in_the_way(there, error) and await self._delete(there)):
-                raise
-        else:
+        source, error = await self._commands.seek(old, lambda at: self._move(at, there))
+        if error is None:
             return
-        await self._end(await self._begin(source), there)
+        if not (replace and await self._is_in_the_way(there, error) and await self._delete(there)):
+            raise error
+        _, error = await self._move(source, there)
+        if error is not None:
+            raise error
         self._learnt.found(Ability.RENAME_OVER, works=False)
 
-    async def _begin(self, old: bytes) -> bytes:
-        await self._commands.require(await self._commands.about("RNFR", old))
-        return old
+    async def _move(self, old: bytes, new: bytes) -> tuple[bytes, ReplyError | None]:
+        """Say RNFR and RNTO; give the old name back, and how RNTO was refused, where it was.
 
-    async def _end(self, old: bytes, new: bytes) -> None:
-        """Say RNTO, behind RNFR with nothing between: another folder can only be named by the whole path."""
-        await self._commands.require(Command("RNTO", self._commands.beside(old, new)))
+        Nothing stands between the two: another folder can only be named by the whole path. Behind an RNFR
+        that was refused an RNTO does nothing, so both can go in one write.
+        """
+        begin = await self._commands.about("RNFR", old)
+        end = Command("RNTO", self._commands.beside(old, new))
+        is_known = self._learnt.works(Ability.RENAME)
+        replies = await self._commands.together(begin, end) if is_known else None
+        if replies is not None:
+            self._commands.check(begin, replies[0])
+            reply = replies[1]
+        else:
+            await self._commands.require(begin)
+            reply = await self._commands.exchange(end)
+        try:
+            self._commands.check(end, reply)
+        except ReplyError as error:
+            return old, error
+        self._learnt.found(Ability.RENAME, works=True)
+        return old, None
 
     async def _is_in_the_way(self, new: bytes, error: ReplyError) -> bool:
         """Whether RNTO was refused because of the file that is there already."""

@@ -1,7 +1,6 @@
 """An FTP session: what `pooler.transfer.session.Session` asks for, said in commands and replies.
 
-One command at a time. Round trips with a warm session: EPSV, connect, RETR for a download; EPSV, connect,
-STOR and its end for an upload. There is no look at a folder, and none is made before a STOR was refused.
+There is no look at a folder, and none is made before a STOR was refused.
 
 This module says who may use the session, when it is over, and when a file is whole. What it takes for that it
 has from its neighbours: `transfers` begins and ends a transfer, `attributes` and `sums` ask about files,
@@ -24,6 +23,7 @@ from pooler.errors import (
 )
 from pooler.ftp.attributes import Attributes, require_zone
 from pooler.ftp.browsing import Browsing
+from pooler.ftp.certificate import Certificate
 from pooler.ftp.commands import Commands
 from pooler.ftp.control import ControlConnection
 from pooler.ftp.data import DataConnection
@@ -33,7 +33,6 @@ from pooler.ftp.profile import Profile
 from pooler.ftp.renaming import Renaming
 from pooler.ftp.replies import is_vague
 from pooler.ftp.sums import Sums
-from pooler.ftp.tcp import Certificate
 from pooler.ftp.transfers import Transfer, Transfers
 from pooler.ftp.wire import Command
 from pooler.model.outcome import Peer
@@ -307,17 +306,18 @@ class FtpSession:
         with self._using():
             await self._renaming.remove(path)
 
-    async def keep_alive(self) -> None:
-        """Exchange a NOOP.
+    def foresee(self) -> None:
+        """A transfer follows, behind what is asked next: do ahead what of it can be done. Never fails."""
+        self._transfers.foresee()
 
-        Raises:
-            SessionLost: the control connection failed.
-        """
+    async def keep_alive(self) -> None:
+        """Exchange a NOOP. Raises ``SessionLost`` where the control connection failed."""
         with self._using():
             await self._commands.exchange(Command("NOOP"))  # a server without it may say 500
 
     async def aclose(self) -> None:
         """Say QUIT within ``close_s`` and close. Never raises an error of the network's."""
+        self._transfers.forget()
         if self._in_use:
             self._control.kill()
         await self._control.aclose()
@@ -345,6 +345,7 @@ class FtpSession:
             self._in_use = False
             self._asked_size = None
             if not self._control.usable:
+                self._transfers.forget()
                 self._control.kill()
 
     async def _begin_retrieve(self, path: str, offset: int) -> Transfer:

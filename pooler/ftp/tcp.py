@@ -13,82 +13,27 @@ Errors of the network come out as they are (``OSError``, ``ssl.SSLError``, ``tri
 `control` and `data` translate them.
 """
 
-import hashlib
+import errno
 import math
 import os
 import socket
 import ssl
-import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
 import trio
-from cryptography import x509
+
+from pooler.ftp.certificate import Certificate
+from pooler.ftp.socket_options import bind_address, reset_on_close, set_keepalive, set_no_delay
 
 T = TypeVar("T")
 
 _CHECKPOINT_BYTES = 1 << 20
 """Other tasks get their turn at least every so many bytes, even if the network never makes us wait."""
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
-_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; not every Python 3.11 has a name for it
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What the other side has shown of itself.
-
-    Attributes:
-        der: the certificate as it came over the wire.
-    """
-
-    der: bytes = field(repr=False)
-
-    @property
-    def sha256(self) -> str:
-        """The hexadecimal fingerprint."""
-        return hashlib.sha256(self.der).hexdigest()
-
-    @property
-    def not_after(self) -> datetime | None:
-        """When it expires, with a time zone; None where it is so odd that it cannot be read."""
-        try:
-            return x509.load_der_x509_certificate(self.der).not_valid_after_utc
-        except (ValueError, x509.InvalidVersion):
-            return None
-
-
-def set_no_delay(sock: socket.socket) -> None:
-    """Send at once: the last piece of a small file would wait until the one before is acknowledged."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def reset_on_close(sock: socket.socket) -> None:
-    """Let the close be an error to the other side (RST), not an end (FIN)."""
-    with suppress(OSError):  # the other side was faster
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-
-
-async def _connect(sock: socket.socket, address: tuple[Any, ...]) -> None:
-    with suppress(BlockingIOError):
-        sock.connect(address)
-    await trio.lowlevel.wait_writable(sock)
-    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error:
-        raise OSError(error, os.strerror(error))
-
-
-def _bind_address(sock: socket.socket, source: str) -> None:
-    """Connect from an address of ours, on a port that is chosen only when we connect.
-
-    A port chosen here would be taken from the same few ten thousand for all servers together.
-    """
-    sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-    sock.bind((source, 0))
+_SPLICE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
+_CONNECTING = frozenset({errno.EINPROGRESS, errno.EALREADY})
 
 
 class TcpConnection:
@@ -98,11 +43,19 @@ class TcpConnection:
         sock: connected; owned by this object from now on.
         stall_s: how long one wait for the other side may take, in seconds; without it waits have no end of
             their own and the caller opens a scope.
+        connecting_to: where it is still on its way to; None once it is connected.
     """
 
-    def __init__(self, sock: socket.socket, *, stall_s: float = math.inf) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        stall_s: float = math.inf,
+        connecting_to: tuple[Any, ...] | None = None,
+    ) -> None:
         sock.setblocking(False)
         self._sock = sock
+        self._connecting_to = connecting_to
         self._stall_s = stall_s
         self._since_checkpoint = 0
         self._ended = False
@@ -122,13 +75,11 @@ class TcpConnection:
         """
         stream = await trio.open_tcp_stream(host, port, local_address=source)
         sock = socket.socket(fileno=stream.socket.detach())
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        set_keepalive(sock)
         return cls(sock)
 
     @classmethod
-    async def open_beside(
+    def begin_beside(
         cls,
         other: "TcpConnection",
         port: int,
@@ -137,7 +88,7 @@ class TcpConnection:
         stall_s: float = math.inf,
         source: str | None = None,
     ) -> "TcpConnection":
-        """Connect to another port of the host that ``other`` is connected to.
+        """Begin to connect to another port of the host that ``other`` is connected to; nothing waits.
 
         Args:
             other: whose address to use.
@@ -146,7 +97,8 @@ class TcpConnection:
             stall_s: see the class.
             source: our own address to connect from; None for the one that routing chooses.
 
-        Cancellation: nothing is left open.
+        Returns:
+            A connection that is good for `finish_connect`, `reset` and `close` alone so far.
         """
         if host:
             family, address = socket.AF_INET, (host, port)
@@ -157,12 +109,30 @@ class TcpConnection:
             sock.setblocking(False)
             set_no_delay(sock)
             if source:
-                _bind_address(sock, source)
-            await _connect(sock, address)
+                bind_address(sock, source)
+            with suppress(BlockingIOError):
+                sock.connect(address)
         except BaseException:
             sock.close()
             raise
-        return cls(sock, stall_s=stall_s)
+        return cls(sock, stall_s=stall_s, connecting_to=address)
+
+    async def finish_connect(self) -> None:
+        """Wait until it stands.
+
+        Raises:
+            OSError: nobody answers there.
+        """
+        if self._connecting_to is None:
+            return
+        # A near server has answered by now; to be told so costs less than to wait for it.
+        error = self._sock.connect_ex(self._connecting_to)
+        if error in _CONNECTING:
+            await trio.lowlevel.wait_writable(self._sock)
+            error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error not in (0, errno.EISCONN):
+            raise OSError(error, os.strerror(error))
+        self._connecting_to = None
 
     def __repr__(self) -> str:
         return f"<TcpConnection {'TLS ' if self.tls else ''}{self._sock.fileno()}>"
@@ -188,11 +158,6 @@ class TcpConnection:
     def closed(self) -> bool:
         """Whether we closed it."""
         return self._sock.fileno() < 0
-
-    @property
-    def descriptor(self) -> int:
-        """The file descriptor, for whoever moves plain bytes past this object."""
-        return self._sock.fileno()
 
     @property
     def tls(self) -> ssl.SSLSocket | None:
@@ -359,12 +324,59 @@ class TcpConnection:
             filled += count
         return filled
 
-    async def _until(self, step: Callable[[], T], or_wait: Callable[[Any], Awaitable[None]]) -> T:
+    async def splice_into(self, pipe: int, room: int) -> int | None:
+        """Move plain bytes into a pipe, one at least.
+
+        Args:
+            pipe: the descriptor of its writing end, non-blocking.
+            room: how many at most.
+
+        Returns:
+            How many; 0 at the end; None where the pipe has no room for what is there.
+        """
+        splice = partial(os.splice, self._sock.fileno(), pipe, room, flags=_SPLICE)
+        await self._give_turns()
+        try:
+            count = splice()
+        except BlockingIOError:
+            await self._wait(trio.lowlevel.wait_readable)
+            try:
+                count = splice()
+            except BlockingIOError:
+                return None  # something is there, so it is the pipe that cannot take it
+        self._since_checkpoint += count
+        return count
+
+    async def splice_from(self, pipe: int, size_bytes: int) -> None:
+        """Send so many bytes that a pipe holds.
+
+        Args:
+            pipe: the descriptor of its reading end, non-blocking.
+            size_bytes: no more than it holds.
+        """
+        while size_bytes:
+            splice = partial(os.splice, pipe, self._sock.fileno(), size_bytes, flags=_SPLICE)
+            count = await self._until(splice, trio.lowlevel.wait_writable)
+            self._since_checkpoint += count
+            size_bytes -= count
+
+    async def _give_turns(self) -> None:
         if self._since_checkpoint < _CHECKPOINT_BYTES:
             await trio.lowlevel.checkpoint_if_cancelled()
         else:
             self._since_checkpoint = 0
             await trio.lowlevel.checkpoint()
+
+    async def _wait(self, wait: Callable[[Any], Awaitable[None]]) -> None:
+        self._since_checkpoint = 0
+        if self._stall_s == math.inf:
+            await wait(self._sock)
+        else:
+            with trio.fail_after(self._stall_s):
+                await wait(self._sock)
+
+    async def _until(self, step: Callable[[], T], or_wait: Callable[[Any], Awaitable[None]]) -> T:
+        await self._give_turns()
         while True:
             try:
                 return step()
@@ -374,12 +386,7 @@ class TcpConnection:
                 wait = trio.lowlevel.wait_writable
             except BlockingIOError:
                 wait = or_wait
-            self._since_checkpoint = 0
-            if self._stall_s == math.inf:
-                await wait(self._sock)
-            else:
-                with trio.fail_after(self._stall_s):
-                    await wait(self._sock)
+            await self._wait(wait)
 
 
 def _is_ragged_end(error: ssl.SSLError) -> bool:

@@ -11,7 +11,7 @@ from being forgotten meanwhile; `session` and `browsing` have files and listings
 
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 
@@ -26,16 +26,19 @@ from pooler.errors import (
 )
 from pooler.ftp.active import Listener
 from pooler.ftp.commands import ABOUT_THE_ARGUMENT, UNKNOWN_COMMAND, Commands
-from pooler.ftp.data import DataConnection
+from pooler.ftp.data import DataConnection, begin_connect
 from pooler.ftp.dialogue import Final
 from pooler.ftp.learnt import Ability
 from pooler.ftp.noops import Noops
 from pooler.ftp.passive import PassiveAddress, parse_epsv, parse_pasv
 from pooler.ftp.replies import classify
+from pooler.ftp.tcp import TcpConnection
 from pooler.ftp.wire import Command, Reply
 
 _NETWORK_PROTOCOL_UNSUPPORTED = 522  # RFC 2428 §2, in reply to EPSV and EPRT
 _NOT_IMPLEMENTED = 502
+_NO_PORT = frozenset({425, 503})
+"""The server does not know of the port any more: it wants PASV first, or has waited for too long."""
 _NO_WAY = UNKNOWN_COMMAND | {_NETWORK_PROTOCOL_UNSUPPORTED}
 _TICKET_SHARE = 0.75
 """Of a ticket's lifetime, for transfers to begin in; the rest is for what comes late in a job."""
@@ -69,11 +72,15 @@ class Transfers:
         self._profile = commands.profile
         self._learnt = commands.learnt
         self._noops = Noops(commands.control, commands.learnt, commands.profile.noop_after_s)
+        self._ahead = commands.ahead
+        self._connecting: TcpConnection | None = None
+        """On its way to the port that was asked for ahead."""
         self._restarted = False
         """Whether the server may still hold an offset that it was told for an earlier transfer."""
 
     def __repr__(self) -> str:
-        return f"<Transfers {'passive' if self._profile.passive else 'active'}>"
+        mode = "passive" if self._profile.passive else "active"
+        return f"<Transfers {mode}{'' if self._connecting is None else ' connecting'}>"
 
     async def begin(self, command: Command, *, offset: int = 0) -> Transfer:
         """Begin a transfer: let the server listen, connect, ask, shake hands; or listen, and ask.
@@ -98,15 +105,50 @@ class Transfers:
             transfer.data.meanwhile = self._noops.say
         return transfer
 
+    def foresee(self) -> None:
+        """A transfer follows: do now what of it can go beside other commands.
+
+        The next commands that go together carry its EPSV. Where the answer to that is there already, from
+        behind a transfer before, the connection is on its way from here on.
+        """
+        self._ahead.foresee()
+        address = self._ahead.port
+        if address is None or self._connecting is not None or not self._control.alive:
+            return
+        with suppress(OSError):  # who needs the connection will be told why there is none
+            self._connecting = begin_connect(self._control.connection, address, self._profile)
+
+    def forget(self) -> None:
+        """Let go of what was done ahead. Never fails."""
+        self._ahead.take_port()
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.reset()
+
     async def _begin_passive(self, command: Command, offset: int) -> Transfer:
-        address = await self._passive()
-        data = await DataConnection.open(self._control.connection, address, self._profile)
+        data, was_ahead = await self._connect()
         try:
             await self._restart(command, offset)
             return await self._agree(command, data)
-        except BaseException:
+        except BaseException as error:
             data.reset()
+            if was_ahead and isinstance(error, ReplyError) and error.reply_code in _NO_PORT:
+                self._learnt.found(Ability.PORT_AHEAD, works=False)
             raise
+
+    async def _connect(self) -> tuple[DataConnection, bool]:
+        """Make the data connection; tell whether it goes to a port that was asked for ahead."""
+        connection, profile = self._control.connection, self._profile
+        address = self._ahead.take_port()
+        begun, self._connecting = self._connecting, None
+        if address is not None:
+            try:
+                return await DataConnection.open(connection, address, profile, begun=begun), True
+            except DataConnectionError:
+                self._learnt.found(Ability.PORT_AHEAD, works=False)
+        elif begun is not None:
+            begun.reset()  # it has waited for too long
+        return await DataConnection.open(connection, await self._passive(), profile), False
 
     def _require_restart(self, offset: int) -> None:
         if not offset:

@@ -16,6 +16,7 @@ from pooler.errors import ErrorCode, JobError, LocalFileError, PoolerError, Reme
 from pooler.storage.failures import meaning, translated
 from pooler.storage.held import Held
 from pooler.storage.journal import Entry
+from pooler.storage.pipe import REFUSED, Pipe
 from pooler.storage.root import LocalRoot, SourceFile, flush_folder
 
 FlushPolicy = Literal["batch", "always", "never"]
@@ -81,6 +82,29 @@ class PartFile(Held):
         with translated(self.path):
             while data:
                 data = data[os.write(self.descriptor, data) :]
+
+    def take_from(self, pipe: Pipe, size_bytes: int, buffer: memoryview) -> bool:
+        """Write what a pipe holds; tell whether the file system took it without a copy. Blocks.
+
+        Args:
+            pipe: holds so many bytes.
+            size_bytes: how many.
+            buffer: room to use where it did not.
+        """
+        with translated(self.path):
+            while size_bytes:
+                try:
+                    size_bytes -= os.splice(pipe.reading, self.descriptor, size_bytes)
+                except OSError as error:
+                    if error.errno not in REFUSED:
+                        raise
+                    break
+            spliced = not size_bytes
+            while size_bytes:
+                count = os.readv(pipe.reading, [buffer[:size_bytes]])
+                self.write(buffer[:count])
+                size_bytes -= count
+        return spliced
 
     def set_modified(self, mtime_ns: int) -> bool:
         """Give the file a time, in nanoseconds since 1970; tell whether it took it. Blocks."""

@@ -24,6 +24,7 @@ from pooler.storage.failures import translated
 from pooler.storage.held import Held
 from pooler.storage.journal import Entry
 from pooler.storage.lease import Lease
+from pooler.storage.pipe import REFUSED, Pipe
 from pooler.storage.threads import Threads
 
 _T = TypeVar("_T")
@@ -92,6 +93,30 @@ class SourceFile(Held):
         with translated(self.path):
             return os.readv(self.descriptor, [buffer])
 
+    def give_to(self, pipe: Pipe, size_bytes: int) -> int | None:
+        """Fill an empty pipe with up to ``size_bytes``; return how many, 0 at the end. Blocks.
+
+        None where this file system cannot; nothing was read then.
+        """
+        count = 0
+        with translated(self.path):
+            while count < size_bytes:
+                try:
+                    # It must not wait for room: nobody else takes anything out meanwhile.
+                    more = os.splice(
+                        self.descriptor, pipe.writing, size_bytes - count, flags=os.SPLICE_F_NONBLOCK
+                    )
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if count or error.errno not in REFUSED:
+                        raise
+                    return None
+                if not more:
+                    break
+                count += more
+        return count
+
     def seek(self, offset: int) -> None:
         """Read on from byte ``offset``."""
         with translated(self.path):
@@ -124,6 +149,7 @@ class LocalRoot:
         lease: under which parts are made here; None where nobody keeps one, as for a command by hand.
         later: takes what may block and need not be waited for: the end of a file. Does it at once where
             nobody keeps the root.
+        splices: whether the kernel moves bytes between pipes and its files, as far as anybody knows.
     """
 
     def __init__(self, name: str, path: Path, *, stall_s: float = inf) -> None:
@@ -131,6 +157,7 @@ class LocalRoot:
         self.path = path
         self.lease: Lease | None = None
         self.later: Callable[[Callable[[], None]], None] = at_once
+        self.splices = True
         self._stall_s = stall_s
         self._threads = Threads(name, _THREADS)
         # Its keeper's own, so that a root whose threads are all stuck can still be looked at.

@@ -8,6 +8,7 @@ from pooler.config.temp_name import NAME, TOKEN
 from pooler.errors import ErrorCode, JobError
 from pooler.storage.journal import Entry
 from pooler.storage.landing import PartFile
+from pooler.storage.pipe import Pipes
 from pooler.storage.root import LocalRoot, SourceState
 from pooler.transfer.memory import Memory
 from pooler.transfer.names import Author
@@ -17,6 +18,10 @@ from pooler.transfer.throttle import UNTHROTTLED, Throttle
 
 
 def _nobody(_process: str) -> bool:
+    return False
+
+
+def _unknown() -> bool:
     return False
 
 
@@ -39,6 +44,8 @@ class Attempt:
         is_gone: whether a process, by its incarnation, is provably no more, and none of its sessions either.
             May block.
         throttle: bounds the bandwidth.
+        pipes: to have the kernel move the bytes; None for never.
+        more_waits: whether the session is likely to have another transfer right behind this one.
     """
 
     plan: Plan
@@ -52,6 +59,8 @@ class Attempt:
     memory: Memory = field(default_factory=Memory)
     is_gone: Callable[[str], bool] = _nobody
     throttle: Throttle = UNTHROTTLED
+    pipes: Pipes | None = None
+    more_waits: Callable[[], bool] = _unknown
 
     @property
     def local_path(self) -> str:
@@ -95,6 +104,11 @@ class Attempt:
         if not pattern.is_unique and fitted != before + name + after:
             raise JobError(ErrorCode.INVALID_JOB, f"{self.remote_path}: too long a name for temp_name")
         return fitted
+
+    def look_ahead(self) -> None:
+        """Let what is asked last of the session serve the transfer that follows as well."""
+        if self.more_waits():
+            self.session.foresee()
 
     async def note(self, path: str) -> None:
         """Write down a part on the server before it is made, for those who tidy up should we die.

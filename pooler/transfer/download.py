@@ -37,6 +37,7 @@ async def download(attempt: Attempt) -> Transferred:
     Cancellation: as for an error; the session is dead.
     """
     options = attempt.plan.options
+    attempt.session.foresee()
     try:
         kept = None if options.overwrite is Overwrite.ALWAYS else await _look(attempt)
         if kept is not None:
@@ -196,6 +197,7 @@ async def _receive(attempt: Attempt, before: Stat, part: _Part, offset: int) -> 
             hasher=hasher,
             expected_bytes=inf if told_bytes is None else told_bytes - offset,
             throttle=attempt.throttle,
+            pipes=attempt.pipes,
         )
     return size, checksum_of(attempt, hasher)
 
@@ -209,6 +211,7 @@ async def _check_source(attempt: Attempt, before: Stat) -> str:
     # A server whose last reply was lost, behind as many bytes as it had promised, cannot be asked any more.
     if (before.size_bytes is None and before.modified is None) or not attempt.session.usable:
         return "none"
+    attempt.look_ahead()
     try:
         after = await attempt.session.stat(attempt.plan.remote_path)
     except ReplyError as error:

@@ -1,7 +1,9 @@
 """The bytes of one file, from a data connection to a file or the other way.
 
-Disk calls run in threads and carry a whole buffer each: with a buffer of a megabyte most files
-cost one or two of them. A checksum is computed in the same call.
+Where nobody has to see them, for TLS, a checksum or the bandwidth, the kernel moves them through a pipe;
+else they go through a buffer, and so they do on file systems that cannot do the other. Disk calls run in
+threads and carry a whole buffer each: with a buffer of a megabyte most files cost one or two of them. A
+checksum is computed in the same call.
 """
 
 from collections.abc import Callable
@@ -9,9 +11,10 @@ from math import inf
 
 from pooler.errors import ErrorCode, TransferMismatch
 from pooler.storage.landing import PartFile
+from pooler.storage.pipe import Pipe, Pipes
 from pooler.storage.root import LocalRoot, SourceFile
 from pooler.transfer.checksum import Hasher
-from pooler.transfer.session import DataStream
+from pooler.transfer.session import DataStream, PlainStream
 from pooler.transfer.throttle import UNTHROTTLED, Throttle
 
 BUFFER_BYTES = 1024 * 1024
@@ -27,6 +30,7 @@ async def receive(
     hasher: Hasher | None = None,
     expected_bytes: float = inf,
     throttle: Throttle = UNTHROTTLED,
+    pipes: Pipes | None = None,
 ) -> int:
     """Copy a data connection into a file, to its end.
 
@@ -39,6 +43,7 @@ async def receive(
         hasher: takes the bytes too.
         expected_bytes: how many there should be; infinity where nobody knows.
         throttle: bounds the bandwidth.
+        pipes: to have the kernel move the bytes, where it can.
 
     Returns:
         How many bytes there were; up to a buffer more than were expected.
@@ -47,19 +52,71 @@ async def receive(
         TransferMismatch: ``SIZE_MISMATCH``: there were more than expected, and no end to them was in sight.
             What went beyond is not in the file.
     """
-    total = 0
-    while filled := await _fill(stream, buffer, throttle):
+    total, ended = 0, False
+    if pipes is not None and hasher is None and isinstance(stream, PlainStream):
+        with pipes.lent() as pipe:
+            while pipe is not None and not ended and _may_splice(stream, root, throttle):
+                count, ended = await _receive_through(
+                    pipe, stream, file, root, buffer, moved=moved, expected_bytes=expected_bytes - total
+                )
+                total += count
+    while not ended and (filled := await _fill(stream, buffer, throttle)):
         # Only the end of the data leaves room in a buffer: a few bytes too many are for the caller to judge.
         if total + filled > expected_bytes and filled == len(buffer):
-            raise TransferMismatch(
-                ErrorCode.SIZE_MISMATCH,
-                f"broken off at {total + filled} bytes, where {expected_bytes} were to come: "
-                "the server tells wrong sizes, or the file grows",
-            )
+            raise _too_many(total + filled, expected_bytes)
         await root.run(_write, file, buffer[:filled], hasher)
         total += filled
         moved(filled)
     return total
+
+
+def _may_splice(stream: PlainStream, root: LocalRoot, throttle: Throttle) -> bool:
+    return root.splices and stream.plain and throttle.piece_bytes is None
+
+
+def _too_many(size_bytes: int, expected_bytes: float) -> TransferMismatch:
+    return TransferMismatch(
+        ErrorCode.SIZE_MISMATCH,
+        f"broken off at {size_bytes} bytes, where {expected_bytes} were to come: "
+        "the server tells wrong sizes, or the file grows",
+    )
+
+
+async def _receive_through(
+    pipe: Pipe,
+    stream: PlainStream,
+    file: PartFile,
+    root: LocalRoot,
+    buffer: memoryview,
+    *,
+    moved: Callable[[int], None],
+    expected_bytes: float,
+) -> tuple[int, bool]:
+    """Receive a buffer's length, or to the end, through a pipe; tell how much, and whether that was all."""
+    total, ended = 0, False
+    while total < len(buffer) and not ended:
+        # What comes in small packets fills a pipe before its time, which is emptied then.
+        held, ended = await _fill_pipe(pipe, stream, len(buffer) - total)
+        if total + held > expected_bytes and total + held == len(buffer):
+            raise _too_many(total + held, expected_bytes)
+        if held:
+            root.splices &= await root.run(file.take_from, pipe, held, buffer)
+            moved(held)
+        total += held
+    return total, ended
+
+
+async def _fill_pipe(pipe: Pipe, stream: PlainStream, room: int) -> tuple[int, bool]:
+    """Receive until a pipe is full, or all has come; tell how much it holds, and whether that was the end."""
+    held = 0
+    while held < room:
+        count = await stream.splice_into(pipe.writing, room - held)
+        if count is None and held:
+            break
+        if count == 0:
+            return held, True
+        held += count or 0
+    return held, False
 
 
 async def digest(
@@ -83,7 +140,9 @@ async def send(
     moved: Callable[[int], None],
     *,
     hasher: Hasher | None = None,
+    expected_bytes: float = inf,
     throttle: Throttle = UNTHROTTLED,
+    pipes: Pipes | None = None,
 ) -> int:
     """Copy a file into a data connection, to its end.
 
@@ -94,13 +153,23 @@ async def send(
         buffer: room to use; nobody else does meanwhile.
         moved: told how many bytes have left, now and then.
         hasher: takes the bytes too.
+        expected_bytes: how many there were when the file was opened: behind them no end is looked for.
         throttle: bounds the bandwidth.
+        pipes: to have the kernel move the bytes, where it can.
 
     Returns:
-        How many bytes there were.
+        How many bytes there were; where it has grown, not less than were expected.
     """
     total = 0
-    while count := await root.run(_read, file, buffer, hasher):
+    if pipes is not None and hasher is None and isinstance(stream, PlainStream):
+        with pipes.lent() as pipe:
+            while pipe is not None and total < expected_bytes and _may_splice(stream, root, throttle):
+                count = await _send_through(pipe, file, stream, root, len(buffer))
+                if not count:
+                    break
+                total += count
+                moved(count)
+    while total < expected_bytes and (count := await root.run(_read, file, buffer, hasher)):
         if throttle.piece_bytes is None:
             await stream.send_all(buffer[:count])
         else:
@@ -108,6 +177,22 @@ async def send(
         total += count
         moved(count)
     return total
+
+
+async def _send_through(
+    pipe: Pipe,
+    file: SourceFile,
+    stream: PlainStream,
+    root: LocalRoot,
+    room: int,
+) -> int:
+    """Send up to ``room`` bytes through a pipe; 0 at the end, or where the file system cannot do it."""
+    count = await root.run(file.give_to, pipe, room)
+    if count is None:
+        root.splices = False
+        return 0
+    await stream.splice_from(pipe.reading, count)
+    return count
 
 
 async def _fill(stream: DataStream, buffer: memoryview, throttle: Throttle) -> int:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from pooler.model.outcome import Peer
 
@@ -72,6 +72,32 @@ class DataStream(Protocol):
 
     async def send_all(self, data: memoryview) -> None:
         """Send all of ``data``."""
+        ...
+
+
+@runtime_checkable
+class PlainStream(DataStream, Protocol):
+    """A stream whose bytes the kernel can move without giving them to us.
+
+    Attributes:
+        plain: whether it can indeed: not where they are encrypted.
+    """
+
+    @property
+    def plain(self) -> bool:
+        """Whether the kernel can move them."""
+        ...
+
+    async def splice_into(self, pipe: int, room: int) -> int | None:
+        """Receive up to ``room`` bytes into a pipe's writing end.
+
+        Returns:
+            How many; 0 at the end of the file; None where the pipe has no room for what is there.
+        """
+        ...
+
+    async def splice_from(self, pipe: int, size_bytes: int) -> None:
+        """Send so many bytes that a pipe holds, from its reading end."""
         ...
 
 
@@ -210,6 +236,13 @@ class Session(Protocol):
 
     async def remove(self, path: str) -> None:
         """Remove a file; no error where there is none."""
+        ...
+
+    def foresee(self) -> None:
+        """Say that a transfer follows, behind what is asked next: some of it can be done ahead. Never fails.
+
+        It is no promise: a transfer may follow or not, with or without this.
+        """
         ...
 
     async def keep_alive(self) -> None:

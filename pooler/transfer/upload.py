@@ -37,6 +37,7 @@ async def upload(attempt: Attempt) -> Transferred:
 
     Cancellation: as for an error; the session is dead.
     """
+    attempt.session.foresee()
     try:
         source = await attempt.root.run(attempt.root.open_source, attempt.plan.local_parts)
     except LocalFileError as error:
@@ -173,7 +174,9 @@ async def _send_bytes(
             attempt.buffer,
             attempt.moved,
             hasher=hasher,
+            expected_bytes=source.opened_as.size_bytes - offset,
             throttle=attempt.throttle,
+            pipes=attempt.pipes,
         )
         # What the server makes of it may never be told: its last reply can be lost.
         checksum = checksum_of(attempt, hasher)
@@ -232,6 +235,7 @@ async def _rename(attempt: Attempt, path: str) -> None:
     may_replace = attempt.plan.options.overwrite is not Overwrite.NEVER
     if attempt.plan.temp_name.is_unique:
         attempt.root.check_lease(path)
+    attempt.look_ahead()
     try:
         await attempt.session.rename(path, attempt.plan.remote_path, replace=may_replace)
     except ReplyError as error:

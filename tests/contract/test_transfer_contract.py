@@ -9,6 +9,7 @@ import pytest
 
 from pooler.config.temp_name import TempName
 from pooler.model.job import Direction, Options, Origin, Overwrite, Verify
+from pooler.storage.pipe import Pipes
 from pooler.storage.root import LocalRoot
 from pooler.transfer.attempt import Attempt
 from pooler.transfer.check import check
@@ -24,6 +25,7 @@ from tests.support.moving import store
 UP, DOWN = Direction.UPLOAD, Direction.DOWNLOAD
 ORIGIN = Origin("tasks", 0, 1)
 DATA = content(300_000)
+PIPES = Pipes()
 LONG = "보" * 85  # 255 bytes, the most that there can be
 
 
@@ -62,6 +64,8 @@ def attempt(
         resume_above_bytes=1000,
         memory=Memory(),
         is_gone=gone.__contains__,
+        pipes=PIPES,
+        more_waits=lambda: True,
     )
 
 

@@ -11,7 +11,11 @@ import pytest
 import trio
 
 from pooler.errors import ErrorCode, PoolerError, RemoteError
+from pooler.ftp.connector import FtpConnector
+from pooler.ftp.features import Family, Features
+from pooler.ftp.learnt import Ability
 from pooler.model.job import Direction, Options, Origin, Verify
+from pooler.storage.pipe import Pipes
 from pooler.storage.root import LocalRoot
 from pooler.transfer.attempt import Attempt
 from pooler.transfer.download import download
@@ -48,7 +52,8 @@ async def stor(connection: Connection, argument: bytes) -> None:
     await connection.say(b"226 Stored.")
 
 
-SCRIPT: Script = {"FEAT": feat(MLST_LINE), "MLST": mlst, "STOR": stor}
+TIME = b"213 20261123093000"
+SCRIPT: Script = {"FEAT": feat(MLST_LINE), "MLST": mlst, "STOR": stor, "MDTM": TIME}
 
 
 @dataclass(slots=True)
@@ -57,6 +62,7 @@ class Job:
 
     Attributes:
         left_behind: paths that nobody will go on with.
+        known: the server is known to take commands together, and the kernel moves the bytes where it can.
         begun: the bytes of each flow that had passed when the newest attempt began, behind its login.
         ended: the same for when it ended.
     """
@@ -67,8 +73,10 @@ class Job:
     memory: Memory = field(default_factory=Memory)
     left_behind: list[str] = field(default_factory=list)
     attempts: int = 0
+    known: bool = False
     begun: dict[Flow, int] = field(default_factory=dict)
     ended: dict[Flow, int] = field(default_factory=dict)
+    pipes: Pipes = field(default_factory=Pipes)
 
     def __post_init__(self) -> None:
         for found in sorted(self.folder.rglob("*"), reverse=True):
@@ -85,7 +93,10 @@ class Job:
         failure: PoolerError | None = None
         with trio.fail_after(HANG_S):
             async with cutting(self.server, cut) as relay:
-                session = await patient(self.server, relay.port).connect()
+                connector = patient(self.server, relay.port)
+                if self.known:
+                    know(connector)
+                session = await connector.connect()
                 self.begun = dict(relay.passed)
                 try:
                     await self._copy(session)
@@ -94,6 +105,7 @@ class Job:
                 self.ended = dict(relay.passed)
                 await session.aclose()
                 await self.server.all_left()
+        self.pipes.close()
         return failure
 
     async def _copy(self, session: Session) -> None:
@@ -108,6 +120,8 @@ class Job:
             left_behind=self.left_behind.append,
             resume_above_bytes=1 << 20,
             memory=self.memory,
+            pipes=self.pipes if self.known else None,
+            more_waits=lambda: True,
         )
         done = await (download if self.direction is Direction.DOWNLOAD else upload)(attempt)
         if done.part is not None:
@@ -124,12 +138,20 @@ class Job:
         return local == {"in/f": CONTENT} and self.server.files == {"/out/f": CONTENT}
 
 
+def know(connector: FtpConnector) -> None:
+    """Let a connector know its server, as it does once it has spoken to it for a while."""
+    learnt = connector._learnt
+    learnt.features = Features(answered=True, family=Family.VSFTPD)
+    for ability in (Ability.EPSV, Ability.SIZE, Ability.MDTM, Ability.RENAME, Ability.TOGETHER):
+        learnt.found(ability, works=True)
+
+
 async def cut_everywhere(
-    server: ScriptedServer, folder: Path, direction: Direction, *, stride: int
+    server: ScriptedServer, folder: Path, direction: Direction, *, stride: int, known: bool
 ) -> AsyncIterator[tuple[Job, Cut]]:
     """Give a new job for each position at which its attempt can be cut, behind the login."""
     await trio.to_thread.run_sync(lambda: None)  # the thread that reads passwords stays
-    whole = Job(server, folder, direction)
+    whole = Job(server, folder, direction, known=known)
     assert await whole.attempt(None) is None
     for flow in (CONTROL_DOWN, CONTROL_UP, DATA_DOWN, DATA_UP):
         first = whole.begun.get(flow, 0)
@@ -138,15 +160,17 @@ async def cut_everywhere(
         elif flow is CONTROL_DOWN and server.context is not None:
             first += 8  # a signature may be some bytes longer next time, and then the login is
         for after in positions(first, whole.ended.get(flow, 0), stride):
-            yield Job(server, folder, direction), Cut(flow, after, HOWS[after % 2])
+            yield Job(server, folder, direction, known=known), Cut(flow, after, HOWS[after % 2])
 
 
-async def cut_and_repeat(folder: Path, security: str, direction: Direction, *, stride: int) -> int:
+async def cut_and_repeat(
+    folder: Path, security: str, direction: Direction, *, stride: int, known: bool
+) -> int:
     """Cut at each position, try again, see that all is well; count how often the cut has told."""
     failed = 0
     (disk := folder / "disk").mkdir()
     async with served(folder, security, SCRIPT) as server:
-        async for job, cut in cut_everywhere(server, disk, direction, stride=stride):
+        async for job, cut in cut_everywhere(server, disk, direction, stride=stride, known=known):
             before = descriptors.count()
             failure = await job.attempt(cut)
             if failure is not None:
@@ -161,21 +185,23 @@ async def cut_and_repeat(folder: Path, security: str, direction: Direction, *, s
     return failed
 
 
+@pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("direction", Direction)
 @pytest.mark.parametrize(("security", "stride"), [("plain", 11), ("TLS 1.3", 61)])
 async def test_the_next_attempt_ends_well_where_the_first_was_cut(
-    tmp_path: Path, security: str, stride: int, direction: Direction
+    tmp_path: Path, security: str, stride: int, direction: Direction, *, known: bool
 ) -> None:
-    assert await cut_and_repeat(tmp_path, security, direction, stride=stride) > 25
+    assert await cut_and_repeat(tmp_path, security, direction, stride=stride, known=known) > 20
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("direction", Direction)
 @pytest.mark.parametrize("security", VERSIONS)
 async def test_the_next_attempt_ends_well_wherever_the_first_was_cut(
-    tmp_path: Path, security: str, direction: Direction
+    tmp_path: Path, security: str, direction: Direction, *, known: bool
 ) -> None:
-    assert await cut_and_repeat(tmp_path, security, direction, stride=1) > 100
+    assert await cut_and_repeat(tmp_path, security, direction, stride=1, known=known) > 100
 
 
 async def test_a_part_that_the_server_was_told_is_whole_is_found_out_by_its_size(tmp_path: Path) -> None:

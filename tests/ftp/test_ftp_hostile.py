@@ -16,9 +16,9 @@ import trio.testing
 import trustme
 
 from pooler.errors import ConnectError, LoginRefused, RemoteError, SessionLost
+from pooler.ftp.certificate import Certificate
 from pooler.ftp.connector import FtpConnector
 from pooler.ftp.session import FtpSession
-from pooler.ftp.tcp import Certificate
 from tests.support import descriptors
 from tests.support.adversaries import WORK, bounded_memory
 from tests.support.answers import connect, sends

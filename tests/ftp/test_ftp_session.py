@@ -4,6 +4,8 @@ import gc
 import os
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -797,7 +799,7 @@ async def test_cancelled_at_any_wait_a_session_is_gone_on_both_sides(tmp_path: P
 async def test_a_control_connection_that_nobody_answers_any_more_is_found_out_by_keepalive() -> None:
     async with scripted_server() as server:
         session = await connect(server)
-        with socket.socket(fileno=os.dup(session._control.connection.descriptor)) as sock:
+        with socket.socket(fileno=os.dup(session._control.connection._sock.fileno())) as sock:
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             idle_s, between_s, count = (
                 sock.getsockopt(socket.IPPROTO_TCP, option)
@@ -807,23 +809,74 @@ async def test_a_control_connection_that_nobody_answers_any_more_is_found_out_by
         await session.aclose()
 
 
-async def test_the_descriptor_is_there_for_movers_of_plain_bytes(tmp_path: Path) -> None:
+async def test_plain_bytes_go_through_a_pipe_and_a_full_one_is_no_quiet_server(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 40 * 256
+    pieces: list[int] = []
+
+    async def note() -> None:
+        pieces.append(1)
+
     async with scripted_server() as server:
-        server.files["/f"] = b"12345"
+        server.files["/f"] = content
         session = await connect(server)
-        async with session.retrieving("/f") as stream:
-            assert stream.descriptor is not None
-            await trio.lowlevel.wait_readable(stream.descriptor)
-            stream.received_past(len(os.read(stream.descriptor, 100)))
-            await trio.lowlevel.wait_readable(stream.descriptor)
-            stream.received_past(len(os.read(stream.descriptor, 100)))
-        assert stream.received_bytes == 5
+        with _pipe() as (reading, writing):
+            arrived = bytearray()
+            async with session.retrieving("/f") as stream:
+                assert stream.plain
+                stream.meanwhile = note
+                while (count := await stream.splice_into(writing, len(content))) != 0:
+                    if count is None:
+                        arrived += os.read(reading, len(content))
+            with suppress(BlockingIOError):
+                arrived += os.read(reading, len(content))
+            assert (bytes(arrived), stream.received_bytes) == (content, len(content))
+            assert os.write(writing, b"12345") == 5
+            assert len(pieces) > 2, "a NOOP may go between them"
+            pieces.clear()
+            async with session.storing("/g") as stream:
+                stream.meanwhile = note
+                await stream.splice_from(reading, 5)
+        assert (server.files["/g"], len(pieces)) == (b"12345", 1)
         await session.aclose()
     async with scripted_server(tls_folder=tmp_path) as server:
         session = await connect(server)
         async with session.storing("/f") as stream:
-            assert stream.descriptor is None
+            assert not stream.plain
         await session.aclose()
+
+
+async def test_a_pipe_is_not_waited_for_longer_than_a_buffer_is() -> None:
+    async def quiet(connection: Connection, _: bytes) -> None:
+        await connection.accept()
+        await connection.say(b"150 Soon.")
+        await connection.until_left()
+
+    async with scripted_server({"RETR": quiet, "STOR": quiet}) as server:
+        for mode in ("retrieving", "storing"):
+            session = await connect(server, stall_s=0.1)
+            with pytest.raises(DataConnectionError, match="nothing moved"):
+                await _move_for_ever(session, mode)
+            assert not session.usable
+            await session.aclose()
+
+
+async def _move_for_ever(session: FtpSession, mode: str) -> None:
+    with _pipe() as (reading, writing):
+        async with getattr(session, mode)("/f") as stream:
+            if mode == "retrieving":
+                await stream.splice_into(writing, 10)
+            while True:
+                await stream.splice_from(reading, os.write(writing, bytes(1 << 14)))
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            os.close(end)
 
 
 async def test_implicit_tls_shakes_hands_before_the_greeting(tmp_path: Path) -> None:

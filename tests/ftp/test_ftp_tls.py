@@ -24,9 +24,9 @@ from cryptography.x509.oid import NameOID
 
 from pooler.config.tls import weak_ciphers
 from pooler.errors import ConnectError, SessionLost, TlsError
+from pooler.ftp.certificate import Certificate
 from pooler.ftp.connector import FtpConnector
 from pooler.ftp.session import FtpSession
-from pooler.ftp.tcp import Certificate
 from pooler.ftp.tls import weakness
 from tests.support.moving import fetch, store
 from tests.support.scripted import Connection, ScriptedServer, scripted_server

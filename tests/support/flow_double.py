@@ -238,6 +238,9 @@ class FakeSession:
             self._server.removed.append(path)
             self._server.gone.add(path)
 
+    def foresee(self) -> None:
+        pass
+
     async def keep_alive(self) -> None:
         with self._exchange():
             await trio.lowlevel.checkpoint()

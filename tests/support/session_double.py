@@ -187,6 +187,9 @@ class SessionDouble:
             self._server.files.pop(path, None)
         self._fail(fault)
 
+    def foresee(self) -> None:
+        pass
+
     async def keep_alive(self) -> None:
         self._fail(await self._begin("keep_alive"))
 
