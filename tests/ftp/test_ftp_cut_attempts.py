@@ -26,6 +26,7 @@ from pooler.transfer.session import Session
 from pooler.transfer.upload import upload
 from tests.support import descriptors
 from tests.support.answers import MLST_LINE, feat, mlst
+from tests.support.cancelling import at_every_wait
 from tests.support.cut_lives import HANG_S, VERSIONS, patient, positions, served
 from tests.support.cutting import Cut, Flow, How, cutting
 from tests.support.scripted import Connection, Script, ScriptedServer
@@ -226,3 +227,36 @@ async def test_a_download_that_ends_too_early_in_order_is_found_out_by_its_size(
             assert failure is not None, after
             assert failure.code is ErrorCode.SIZE_MISMATCH, after
             assert not any(found.is_file() for found in disk.rglob("*")), after
+
+
+@pytest.mark.parametrize("direction", Direction)
+async def test_cancelled_at_any_wait_nothing_is_left_open_and_no_part_bears_the_name(
+    tmp_path: Path, direction: Direction
+) -> None:
+    (disk := tmp_path / "disk").mkdir()
+    async with served(tmp_path, "plain", SCRIPT) as server:
+        assert await Job(server, disk, direction, known=True).attempt(None) is None  # threads stay
+        before, jobs, cancelled = descriptors.count(), list[Job](), 0
+
+        async def life() -> None:
+            jobs.append(Job(server, disk, direction, known=True))
+            connector = patient(server, server.port)
+            know(connector)
+            session = await connector.connect()
+            try:
+                await jobs[-1]._copy(session)
+            finally:
+                jobs[-1].pipes.close()
+                with trio.CancelScope(shield=True):
+                    await session.aclose()
+
+        async for waits in at_every_wait(life):
+            cancelled += 1
+            await server.all_left()
+            assert descriptors.count() == before, waits
+            if direction is Direction.UPLOAD:
+                assert server.files.get("/out/f", CONTENT) == CONTENT, waits
+            else:
+                assert not any(found.is_file() for found in disk.rglob("*")), waits
+        assert cancelled > 20
+        assert jobs[-1].is_done()

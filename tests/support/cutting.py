@@ -157,12 +157,15 @@ async def cutting(server: ScriptedServer, cut: Cut | None = None) -> AsyncIterat
     """Run a relay for one control connection and its data connections until the block ends.
 
     Args:
-        server: what to stand in front of; its script is given another EPSV.
+        server: what to stand in front of; its script has another EPSV meanwhile.
         cut: where to cut; None to hand on all, and count.
     """
     async with trio.open_nursery() as nursery:
-        relay = Relay(server, cut, nursery)
-        server.script = {**server.script, "EPSV": relay.epsv}
+        relay, script = Relay(server, cut, nursery), server.script
+        server.script = {**script, "EPSV": relay.epsv}
         relay.port = await relay.listen("control", server.port)
-        yield relay
+        try:
+            yield relay
+        finally:
+            server.script = script
         nursery.cancel_scope.cancel()
