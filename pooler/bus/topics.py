@@ -78,6 +78,9 @@ def _judged(topic: Topic, settings: KafkaSettings, deadline_s: float) -> Iterato
     if topic.there is None:
         yield Finding("warn", name, "we may not see it: expected the right to describe it")
         return
+    if not topic.there and name in settings.retry_topics:
+        yield Finding("warn", name, "there is none yet: the service makes it at its start")
+        return
     if not topic.there:
         yield Finding("stop", name, "there is none, and the brokers make none")
         return

@@ -93,7 +93,7 @@ def test_parked_jobs_are_kept_until_their_deadline_and_a_step_longer(retention_m
         (topic(RETRY_TOPIC, cleanup_policy="compact"), "stop", "cleanup.policy is compact"),
         (topic(RETRY_TOPIC, min_insync_replicas="4"), "stop", "nothing could be written"),
         (topic(RETRY_TOPIC, max_message_bytes="999999"), "warn", "less than kafka.max_record_bytes"),
-        (Topic(RETRY_TOPIC, there=False), "stop", "there is none"),
+        (Topic(RETRY_TOPIC, there=False), "warn", "there is none"),
     ],
 )
 def test_what_is_wrong_with_a_retry_topic(given: Topic, kind: str, text: str) -> None:
