@@ -5,6 +5,7 @@ what it did and found, and ends with 1 where a promise was broken; then the logs
 """
 
 import argparse
+import faulthandler
 import secrets
 import shutil
 import sys
@@ -26,6 +27,7 @@ _BRIEF_S = 5.0
 
 def main() -> int:
     """Do what the command line says."""
+    faulthandler.enable()  # librdkafka is in this process, and C has no tracebacks
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="of all that is drawn; a new one by default")
     parser.add_argument("--minutes", type=float, default=2.5, help="of chaos (%(default)s)")
