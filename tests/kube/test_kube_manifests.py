@@ -8,10 +8,12 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 from ruamel.yaml import YAML
 
+from pooler.cli import exits, main
 from pooler.config import Configuration, load
 from pooler.ops.http.app import create_app
 from pooler.ops.http.metrics_app import create_metrics_app
 from pooler.ops.metrics import Metrics
+from tests.support.process import free_port
 from tests.support.service_double import ServiceDouble
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +119,25 @@ def test_what_the_pod_mounts_is_where_the_program_looks() -> None:
     ]
 
 
+def test_the_doctor_looks_first_at_all_but_the_remotes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (doctor,) = pod()["initContainers"]
+    ours = container()
+    assert (doctor["image"], doctor["volumeMounts"]) == (ours["image"], ours["volumeMounts"])
+    assert [entry for entry in ours["env"] if entry["name"].startswith("POOLER_C")] == doctor["env"]
+    # There is nothing of what it looks for, and so it says what that is.
+    monkeypatch.setenv("POOLER__KAFKA__BOOTSTRAP_SERVERS", f"127.0.0.1:{free_port()}")
+    monkeypatch.setenv("POOLER__KAFKA__MAX_RETRIES", "0")
+    (tmp_path / "c.ini").write_text(
+        "[a]\ntype = ftp\nhost = h\nuser = u\n[d]\ntype = alias\nremote = /none\n"
+    )
+    assert main.main([*doctor["args"], "--connections", str(tmp_path / "c.ini")]) == exits.FATAL
+    found = [line.split(":")[0].split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert [one for one in found if one[0] == "fail"] == [["fail", "kafka"], ["fail", "folder d"]]
+    assert not [one for one in found if one[1].startswith("remote")]
+
+
 async def test_probes_are_answered_on_both_ports() -> None:
     service = ServiceDouble()
     for app in (create_app(service, ()), create_metrics_app(service, Metrics("1", []))):
@@ -143,12 +164,13 @@ def test_the_grace_period_is_long_enough(configuration: Configuration) -> None:
 
 
 def test_the_pod_is_restricted() -> None:
-    security, own = pod()["securityContext"], container()["securityContext"]
+    security = pod()["securityContext"]
     assert security["runAsNonRoot"] is True
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert own["allowPrivilegeEscalation"] is False
-    assert own["readOnlyRootFilesystem"] is True
-    assert own["capabilities"] == {"drop": ["ALL"]}
+    for own in (one["securityContext"] for one in (*pod()["initContainers"], container())):
+        assert own["allowPrivilegeEscalation"] is False
+        assert own["readOnlyRootFilesystem"] is True
+        assert own["capabilities"] == {"drop": ["ALL"]}
     assert pod()["automountServiceAccountToken"] is False
     user = f"USER {security['runAsUser']}:{security['runAsGroup']}"
     assert user in (ROOT / "Containerfile").read_text().splitlines()
