@@ -1,10 +1,16 @@
-"""``pooler config``: what the configuration says, and what is wrong with it."""
+"""``pooler config``: what the configuration says, what is wrong with it, and what it may say."""
 
+import json
 import sys
+from typing import Annotated, Any, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from pooler.cli.options import HERE, Files
+from pooler.cli.text import plain
+from pooler.config import Configuration
+from pooler.config.remotes import shown
+from pooler.config.settings import Settings
 
 app = App(name="config")
 
@@ -21,6 +27,60 @@ def check(*, files: Files = HERE) -> None:
     remotes = len(configuration.connections.remotes)
     folders = len(configuration.connections.folders)
     print(f"ok: {_counted(remotes, 'remote')}, {_counted(folders, 'local folder')}")
+
+
+@app.command
+def dump(
+    *,
+    output: Annotated[Literal["yaml", "json"], Parameter(name=["--output", "-o"])] = "yaml",
+    files: Files = HERE,
+) -> None:
+    """Show what holds: each key with its value and where that comes from; secrets are masked.
+
+    The settings are YAML that can be read again, but for secrets. Remotes are shown with what is not left
+    to its default.
+
+    Args:
+        output: ``json`` for one object.
+        files: where the configuration stands.
+    """
+    configuration = files.load()
+    made = _described(configuration)
+    print(json.dumps(made, indent=2) if output == "json" else "\n".join(_as_yaml(made)))
+
+
+@app.command
+def schema() -> None:
+    """Print the JSON Schema (2020-12) of config.yaml, for editors."""
+    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
+    print(json.dumps(found, indent=2))
+
+
+def _described(configuration: Configuration) -> dict[str, Any]:
+    origins = configuration.origins
+    settings = {
+        section: {
+            key: {"value": value, "from": origins.get((section, key), "default")}
+            for key, value in keys.items()
+        }
+        for section, keys in configuration.settings.model_dump(mode="json").items()
+    }
+    remotes = {remote.name: shown(remote) for remote in configuration.connections.remotes}
+    folders = {folder.name: str(folder.path) for folder in configuration.connections.folders}
+    return {"settings": settings, "remotes": remotes, "folders": folders}
+
+
+def _as_yaml(made: dict[str, Any]) -> list[str]:
+    # JSON's values are YAML's too.
+    lines = []
+    for section, keys in made["settings"].items():
+        lines.append(f"{section}:")
+        lines += [f"  {key}: {json.dumps(one['value'])}  # {one['from']}" for key, one in keys.items()]
+    for name, keys in made["remotes"].items():
+        lines.append(f"# [{name}]")
+        lines += [f"# {key} = {value}" for key, value in keys.items()]
+    lines += [f"# [{name}] {path}" for name, path in made["folders"].items()]
+    return [plain(line, sys.stdout.encoding) for line in lines]
 
 
 def _counted(number: int, what: str) -> str:

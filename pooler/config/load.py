@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -24,6 +24,8 @@ _CONFIG_VARIABLES = ("POOLER_CONFIG", "FTP_POOLER_CONFIG")
 _CONNECTIONS_VARIABLES = ("POOLER_CONNECTIONS", "FTP_POOLER_CONNECTIONS")
 _PREFIX = "POOLER__"
 _RCLONE_FILE = "rclone.conf"
+_KEY = 2
+"""How long the path of a key is: its section and itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Configuration:
         config_file: what was read; None where there was none, and defaults hold.
         connections_file: what was read; None where there was none.
         warnings: what works, but not as it was written; one line each, with file, line and key.
+        origins: where each key stands that is not left to its default, by section and key.
     """
 
     settings: Settings
@@ -43,6 +46,7 @@ class Configuration:
     config_file: Path | None = None
     connections_file: Path | None = None
     warnings: tuple[str, ...] = ()
+    origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 def load(
@@ -84,7 +88,16 @@ def load(
         )
     problems.raise_any()
     return Configuration(
-        settings or Settings(), connections, config_file, connections_file, problems.warnings
+        settings or Settings(),
+        connections,
+        config_file,
+        connections_file,
+        problems.warnings,
+        {
+            (str(loc[0]), str(loc[1])): str(place)
+            for loc, place in document.places.items()
+            if len(loc) == _KEY
+        },
     )
 
 

@@ -4,7 +4,7 @@ Neighbour: `pooler.config.sections`, which makes them of connections.ini.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, tzinfo
 from pathlib import Path
 
@@ -159,6 +159,17 @@ class LocalFolder:
 
     name: str
     path: Path
+
+
+def shown(remote: FtpRemote) -> dict[str, str]:
+    """Describe a remote for people, but for its name: all that is not left to its default, and no secret."""
+    return {
+        one.name: str(getattr(remote, one.name))
+        for one in fields(remote)
+        if one.repr
+        and one.name != "name"
+        and (one.default is MISSING or getattr(remote, one.name) != one.default)
+    }
 
 
 class Connections(Mapping[str, FtpRemote | LocalFolder]):

@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, field_validator
 
 from pooler.config.kafka_security import KafkaSecurity
 from pooler.config.section import Section
@@ -147,7 +147,12 @@ class KafkaSettings(KafkaSecurity, Backoff):
         """The name of the control topic; empty where there is none."""
         return self.control_topic.format(input_topic=self.input_topic)
 
-    @field_validator("bootstrap_servers", "retry_delays_seconds", mode="before")
+    @field_validator(
+        "bootstrap_servers",
+        "retry_delays_seconds",
+        mode="before",
+        json_schema_input_type=str | list[str] | list[float],
+    )
     @classmethod
     def _listed(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -252,7 +257,11 @@ class PoolSettings(Section):
     """How many of them on each remote, as far as its limit allows."""
     prewarm_timeout_seconds: Seconds = 30
     """How long after the start they may be opened; nothing waits for them."""
-    bandwidth: Annotated[float | None, BeforeValidator(_bandwidth)] = None
+    bandwidth: Annotated[
+        float | None,
+        BeforeValidator(_bandwidth, json_schema_input_type=str | Literal[False] | None),
+        PlainSerializer(lambda bytes_per_s: None if bytes_per_s is None else f"{bytes_per_s:.0f}B"),
+    ] = None
     """How many bytes a second this process moves at most, such as ``10M``, all remotes and both directions
     together; ``off`` for any number."""
 

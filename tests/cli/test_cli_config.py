@@ -1,9 +1,12 @@
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from ruamel.yaml import YAML
 
 from pooler.cli import exits, main
 from pooler.errors import BusError, ConfigError, ConnectError
@@ -168,3 +171,63 @@ def test_a_bug_stays_loud(error: Exception, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_command_gives_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main, "app", lambda _: exits.JOBS_FAILED)
     assert main.main([]) == exits.JOBS_FAILED
+
+
+def test_what_holds_and_where_it_comes_from(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "c.yaml").write_text(
+        "kafka:\n  security_protocol: SASL_SSL\n  sasl_mechanism: PLAIN\n  sasl_username: u\n"
+        "  sasl_password: kafka-word\npool:\n  prewarm_enabled: false\n"
+        "  bandwidth: 10M\n"
+    )
+    (here / "c.ini").write_text(
+        "[a]\ntype = ftp\nhost = h\nuser = u\npass = ftp-word\naccount = account-word\ncharset = cp949\n"
+        "socks_proxy = me:proxy-word@p:1080\n[d]\ntype = alias\nremote = /d\n"
+    )
+    monkeypatch.setenv("POOLER__API__PORT", "8181")
+    words = ["config", "dump", "--config", "c.yaml", "--connections", "c.ini"]
+    assert main.main(words) == exits.OK
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    for line in (
+        "  prewarm_enabled: false  # c.yaml:7:20",
+        '  bandwidth: "10485760B"  # c.yaml:8:14',
+        "  port: 8181  # POOLER__API__PORT",
+        "  keepalive_seconds: 30.0  # default",
+        '  sasl_password: "**********"  # c.yaml:5:18',
+        "# [a]", "# host = h", "# charset = cp949", "# [d] /d",
+    ):  # fmt: skip
+        assert line in lines
+    assert not any(line.startswith("# port") for line in lines)
+    assert main.main([*words, "-o", "json"]) == exits.OK
+    document = capsys.readouterr().out
+    found = json.loads(document)
+    assert found["settings"]["api"]["port"] == {"value": 8181, "from": "POOLER__API__PORT"}
+    for secret in ("kafka-word", "ftp-word", "account-word", "proxy-word"):
+        assert secret not in text + document
+    # What is shown is a configuration again.
+    (here / "again.yaml").write_text(text)
+    monkeypatch.delenv("POOLER__API__PORT")
+    assert (
+        main.main(["config", "dump", "--config", "again.yaml", "--connections", "c.ini", "-o", "json"]) == 0
+    )
+    again = json.loads(capsys.readouterr().out)
+    for section, keys in found["settings"].items():
+        assert {key: one["value"] for key, one in keys.items()} == {
+            key: one["value"] for key, one in again["settings"][section].items()
+        }
+
+
+def test_the_schema_takes_the_example_and_not_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["config", "schema"]) == exits.OK
+    schema = json.loads(capsys.readouterr().out)
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    example = YAML(typ="safe").load(Path(__file__).parents[2] / "etc" / "config.yaml")
+    assert list(validator.iter_errors(example)) == []
+    for right in ({"pool": {"bandwidth": "10M"}}, {"kafka": {"bootstrap_servers": "a:1,b:2"}}):
+        assert list(validator.iter_errors(right)) == []
+    wrongs: tuple[object, ...] = ({"api": {"prot": 1}}, {"pool": {"bandwidth": 10}}, {"pol": {}})
+    for wrong in wrongs:
+        assert list(validator.iter_errors(wrong)) != []

@@ -264,3 +264,10 @@ async def test_the_figures_of_all(command: Command, service: ServiceDouble) -> N
     look = json.loads(out)
     assert look["pods"] == {"together": True, "heard": ["pooler-1", "pooler-2"], "silent": ["pooler-0"]}
     assert [remote["remote"] for remote in look["remotes"]] == ["site-b", "site-a"]
+
+
+def test_the_document_of_the_api(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["openapi"]) == exits.OK
+    found = json.loads(capsys.readouterr().out)
+    assert found["openapi"].startswith("3.1")
+    assert {"/v1/remotes/{name}/pause", "/v1/pods", "/livez"} <= set(found["paths"])
