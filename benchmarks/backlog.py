@@ -12,7 +12,7 @@ import json
 import re
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -51,11 +51,16 @@ def fill(bootstrap: str, count: int, extra_bytes: int = 0, topic: str = "ftp-tas
         extra_bytes: how much each carries along.
         topic: where, of four partitions.
     """
+    fill_with(bootstrap, jobs(count, extra_bytes), topic)
+
+
+def fill_with(bootstrap: str, values: Iterable[bytes], topic: str = "ftp-tasks") -> None:
+    """Have records wait in a topic of four partitions, in each of them in their order."""
     failed: list[object] = []
     producer = Producer(
         {"bootstrap.servers": bootstrap, "linger.ms": 50, "message.max.bytes": LARGE_BYTES + 10_000}
     )
-    for number, value in enumerate(jobs(count, extra_bytes)):
+    for number, value in enumerate(values):
         while True:
             try:
                 producer.produce(

@@ -8,8 +8,8 @@ The servers are scripted: each of them is bad in one way, for as long as the tes
 import datetime as dt
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -32,6 +32,7 @@ from pooler.ops.http.service import RemoteStatus
 from pooler.service import RunningService
 from pooler.transfer.session import Session
 from tests.support.adversaries import silent
+from tests.support.black_hole import black_hole
 from tests.support.flow_double import FakeServer, Flow, Shape, download, downloads, upload
 from tests.support.scripted import HOST, PASSWORD, Connection, ScriptedServer, scripted_server
 
@@ -115,15 +116,6 @@ async def day(folder: Path, connector: FtpConnector, shape: Shape = QUICK) -> As
 
 
 # ---- nobody gets in -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def black_hole() -> Iterator[int]:
-    """Yield a port whose queue is full, so that the kernel answers no SYN."""
-    with socket.create_server((HOST, 0), backlog=0) as full, socket.socket() as caller:
-        caller.setblocking(False)
-        caller.connect_ex(full.getsockname())
-        yield full.getsockname()[1]
 
 
 async def cut(connection: Connection, _: bytes) -> None:
