@@ -45,16 +45,20 @@ async def make_retry_topics(settings: KafkaSettings, deadline_s: float) -> None:
             wanted = [
                 _like(model, name, settings, deadline_s) for name in missing if model.there is not False
             ]
-            refused = dict(await _made(admin, wanted)) if wanted else {}
+            answers = await _make(admin, wanted) if wanted else {}
     except (KafkaError, TimeoutError) as error:
         log.warning("retry_topics_unchecked", error=repr(error))
         return
     finally:
         await clients.bounded(admin.close(), clients.CLOSE_S)  # noqa: ASYNC102 - asyncio's, with a deadline
+    # Another pod may have been faster.
+    fine = (NoError, TopicAlreadyExistsError)
+    refused = {name: error.__name__ for name, error in answers.items() if error not in fine}
     if refused:
         raise ConfigError(*_problems(wanted, refused, settings))
     for topic in wanted:
-        log.info("retry_topic_made", topic=topic.name, partitions=topic.num_partitions)
+        if answers.get(topic.name) is NoError:
+            log.info("retry_topic_made", topic=topic.name, partitions=topic.num_partitions)
 
 
 def _like(model: Topic, name: str, settings: KafkaSettings, deadline_s: float) -> NewTopic:
@@ -72,13 +76,10 @@ def _like(model: Topic, name: str, settings: KafkaSettings, deadline_s: float) -
     return NewTopic(name, partitions, model.copies or 1, topic_configs=configs)
 
 
-async def _made(admin: Any, wanted: list[NewTopic]) -> Iterator[tuple[str, str]]:
-    """Have topics made; tell which were refused, and why."""
+async def _make(admin: Any, wanted: list[NewTopic]) -> Mapping[str, type[KafkaError]]:
+    """Have topics made; tell what the brokers answer for each."""
     answer = await admin.create_topics(wanted)
-    errors = {error[0]: for_code(error[1]) for error in answer.topic_errors}
-    # Another pod may have been faster.
-    fine = (NoError, TopicAlreadyExistsError)
-    return ((name, error.__name__) for name, error in errors.items() if error not in fine)
+    return {error[0]: for_code(error[1]) for error in answer.topic_errors}
 
 
 def _problems(wanted: list[NewTopic], refused: Mapping[str, str], settings: KafkaSettings) -> Iterator[str]:

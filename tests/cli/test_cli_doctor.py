@@ -1,12 +1,14 @@
 """``pooler doctor``, beside a real FTP server, and where nothing is as it should be."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pooler.cli import exits, main
+from pooler.cli import exits
 from pooler.cli.doctor.findings import Finding, worst
 from tests.support.process import free_port
 from tests.support.servers import RunningServer, running_server
@@ -24,9 +26,8 @@ def server(
 class Clinic:
     """A configuration, and the doctor."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._capsys = capsys
         (folder / "disk").mkdir()
         self._sections = [f"[local]\ntype = local\nbase_path = {folder / 'disk'}\n"]
         self._kafka = f"kafka:\n  bootstrap_servers: 127.0.0.1:{free_port()}\n  max_retries: 0\n"
@@ -43,8 +44,20 @@ class Clinic:
         ini.write_text("\n".join(self._sections))
         ini.chmod(0o600)
         yaml.write_text(self._kafka)
-        code = main.main(["doctor", *words, "--config", str(yaml), "--connections", str(ini)])
-        return code, *self._capsys.readouterr()
+        # A process of its own: it sets up the log of the whole process.
+        command = [
+            sys.executable,
+            "-m",
+            "pooler",
+            "doctor",
+            *words,
+            "--config",
+            str(yaml),
+            "--connections",
+            str(ini),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout, done.stderr
 
     def findings(self, *words: str) -> tuple[int, list[Finding]]:
         code, out, _ = self.ask(*words, "-o", "json")
@@ -52,8 +65,8 @@ class Clinic:
 
 
 @pytest.fixture
-def clinic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Clinic:
-    return Clinic(tmp_path, capsys)
+def clinic(tmp_path: Path) -> Clinic:
+    return Clinic(tmp_path)
 
 
 def test_a_remote_in_good_health(clinic: Clinic, server: RunningServer) -> None:

@@ -258,5 +258,5 @@ async def test_cancelled_at_any_wait_nothing_is_left_open_and_no_part_bears_the_
                 assert server.files.get("/out/f", CONTENT) == CONTENT, waits
             else:
                 assert not any(found.is_file() for found in disk.rglob("*")), waits
-        assert cancelled > 20
+        assert cancelled > 15  # how many waits there are depends on how the bytes come
         assert jobs[-1].is_done()

@@ -1,5 +1,8 @@
 """The manifests are valid, and agree with each other and with the program."""
 
+import os
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 from ruamel.yaml import YAML
 
-from pooler.cli import exits, main
+from pooler.cli import exits
 from pooler.config import Configuration, load
 from pooler.ops.http.app import create_app
 from pooler.ops.http.metrics_app import create_metrics_app
@@ -119,21 +122,26 @@ def test_what_the_pod_mounts_is_where_the_program_looks() -> None:
     ]
 
 
-def test_the_doctor_looks_first_at_all_but_the_remotes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_doctor_looks_first_at_all_but_the_remotes(tmp_path: Path) -> None:
     (doctor,) = pod()["initContainers"]
     ours = container()
     assert (doctor["image"], doctor["volumeMounts"]) == (ours["image"], ours["volumeMounts"])
     assert [entry for entry in ours["env"] if entry["name"].startswith("POOLER_C")] == doctor["env"]
     # There is nothing of what it looks for, and so it says what that is.
-    monkeypatch.setenv("POOLER__KAFKA__BOOTSTRAP_SERVERS", f"127.0.0.1:{free_port()}")
-    monkeypatch.setenv("POOLER__KAFKA__MAX_RETRIES", "0")
-    (tmp_path / "c.ini").write_text(
-        "[a]\ntype = ftp\nhost = h\nuser = u\n[d]\ntype = alias\nremote = /none\n"
+    remote, folder = "[a]\ntype = ftp\nhost = h\nuser = u\n", "[d]\ntype = alias\nremote = /none\n"
+    (tmp_path / "c.ini").write_text(remote + folder)
+    environment = {
+        **os.environ,
+        "POOLER_CONNECTIONS": str(tmp_path / "c.ini"),
+        "POOLER__KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
+        "POOLER__KAFKA__MAX_RETRIES": "0",
+    }
+    command = [sys.executable, "-m", "pooler", *doctor["args"]]
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
-    assert main.main([*doctor["args"], "--connections", str(tmp_path / "c.ini")]) == exits.FATAL
-    found = [line.split(":")[0].split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert done.returncode == exits.FATAL
+    found = [line.split(":")[0].split(maxsplit=1) for line in done.stdout.splitlines()]
     assert [one for one in found if one[0] == "fail"] == [["fail", "kafka"], ["fail", "folder d"]]
     assert not [one for one in found if one[1].startswith("remote")]
 
