@@ -14,13 +14,16 @@ import trio
 
 from pooler.bus.window import Window
 from pooler.config import Configuration
+from pooler.config.passwords import FixedPassword
 from pooler.config.remotes import FtpRemote
 from pooler.config.settings import PoolSettings, Settings
 from pooler.config.tls import TlsVersion
+from pooler.flow.alone import Alone
 from pooler.flow.bandwidth import Bandwidth
 from pooler.flow.breaker import Breaker, Thresholds
 from pooler.flow.budget import Budget
 from pooler.flow.climb import Climb
+from pooler.flow.commons import Totals
 from pooler.flow.endings import Endings
 from pooler.flow.finisher import Finisher
 from pooler.flow.fleet import Fleet
@@ -28,15 +31,16 @@ from pooler.flow.group import LimitGroup
 from pooler.flow.keeper import RootKeeper
 from pooler.flow.ladder import Ladder
 from pooler.flow.lane import Lane
-from pooler.flow.limit import SessionLimit, Share
+from pooler.flow.limit import SessionLimit
 from pooler.flow.logbook import Books, Done, Logbook, remember_nothing
-from pooler.flow.logins import CautiousConnector
+from pooler.flow.logins import CautiousConnector, fixed, read_anew
 from pooler.flow.order import Order
 from pooler.flow.pace import DataPace, TokenBucket
 from pooler.flow.parking import Parking, never_park
-from pooler.flow.remote import Remote, RemotePolicy
+from pooler.flow.policy import RemotePolicy
+from pooler.flow.remote import Remote
 from pooler.flow.retry import Backoff
-from pooler.flow.secrets import Digester
+from pooler.flow.secrets import Digester, unshared
 from pooler.flow.shares import Terms
 from pooler.flow.steering import Me, Steering
 from pooler.flow.work import Landed, Work
@@ -85,6 +89,7 @@ class Crew:
         landed: its other end.
         logbooks: by the name of their root; none where no job ever comes again.
         bandwidth: of all remotes together.
+        alone: steers this process where there is no control topic.
     """
 
     fleet: Fleet
@@ -97,6 +102,7 @@ class Crew:
     landed: Mapping[str, trio.MemoryReceiveChannel[Landed]]
     logbooks: Mapping[str, Logbook]
     bandwidth: Bandwidth
+    alone: Alone
 
     def partitions_changed(self) -> None:
         """Break off what is no longer ours to do, and know that others have done things meanwhile."""
@@ -195,11 +201,16 @@ def assemble(
     )
     budget = Budget(settings.pool.max_sessions_per_pod)
     connectors = {remote.name: connector(remote, settings) for remote in connections.remotes}
+    alone = Alone(worker_name(), _totals(connections.remotes))
+    cautious = {
+        remote.name: _cautious(remote, connectors[remote.name], alone if steering is None else steering)
+        for remote in connections.remotes
+    }
     groups = _limit_groups(connections.remotes, settings.pool)
     for remote in connections.remotes:
         remotes[remote.name] = Remote(
             remote.name,
-            _cautious(remote, connectors[remote.name], steering),
+            cautious[remote.name],
             policy=_policy(remote, settings, give_up=give_up),
             group=groups[remote.name],
             breaker=Breaker(_thresholds(settings)),
@@ -219,6 +230,7 @@ def assemble(
         deadline_s=retry.deadline_seconds,
         hold=tools.hold,
         parking=parking,
+        connectors=cautious,
     )
     for name, root in roots.items():
         keepers[name] = RootKeeper(
@@ -236,7 +248,9 @@ def assemble(
             stall_s=transfer.disk_timeout_seconds,
             give_up=give_up,
         )
-    _bound_together(connections.remotes, groups, remotes, steering)
+    (alone if steering is None else steering).attach(
+        {_limit_key(remote): groups[remote.name] for remote in connections.remotes}, remotes
+    )
     policy = transfer.flush
     finishers = {
         name: Finisher(
@@ -245,7 +259,17 @@ def assemble(
         for name, root in roots.items()
     }
     return Crew(
-        fleet, connectors, endings, roots, keepers, finishers, landing, landed, logbooks, tools.bandwidth
+        fleet,
+        connectors,
+        endings,
+        roots,
+        keepers,
+        finishers,
+        landing,
+        landed,
+        logbooks,
+        tools.bandwidth,
+        alone,
     )
 
 
@@ -362,8 +386,15 @@ def make_steering(configuration: Configuration) -> Steering | None:
         Me(
             worker_name(), version(), kafka.heartbeat_interval_ms / 1000, Terms(_LEASE * session_s, session_s)
         ),
-        {remote.name: remote.max_sessions_total for remote in remotes},
+        _totals(remotes),
     )
+
+
+def _totals(remotes: Sequence[FtpRemote]) -> dict[str, Totals]:
+    return {
+        remote.name: Totals(remote.max_sessions_total, remote.bandwidth_total_bytes_per_s)
+        for remote in remotes
+    }
 
 
 def _limit_key(remote: FtpRemote) -> str:
@@ -371,27 +402,16 @@ def _limit_key(remote: FtpRemote) -> str:
     return f"remote {remote.name}" if remote.limit_group is None else f"group {remote.limit_group}"
 
 
-def _cautious(remote: FtpRemote, connector: Connector, steering: Steering | None) -> Connector:
-    if steering is None:
-        return connector
-    digester = Digester(remote.name, remote.host, remote.user)
-    return CautiousConnector(remote.name, connector, remote.password, digester, steering)
-
-
-def _bound_together(
-    remotes: Sequence[FtpRemote],
-    groups: Mapping[str, LimitGroup],
-    steered: Mapping[str, Remote],
-    steering: Steering | None,
-) -> None:
-    """Keep to what all processes may have together; where no other is known of, as if there were none."""
-    if steering is not None:
-        steering.attach({_limit_key(remote): groups[remote.name] for remote in remotes}, steered)
-        return
-    for remote in remotes:
-        group, total = groups[remote.name], remote.max_sessions_total
-        if total is not None and (group.limit.share is None or total < group.limit.share.sessions):
-            group.share(Share(total, inf))
+def _cautious(remote: FtpRemote, connector: Connector, by: Steering | Alone) -> CautiousConnector:
+    password = remote.password
+    if isinstance(by, Steering):
+        digest = read_anew(password, Digester(remote.name, remote.host, remote.user))
+        return CautiousConnector(remote.name, connector, digest, by)
+    digester = unshared()
+    digest = (
+        fixed(digester(password())) if isinstance(password, FixedPassword) else read_anew(password, digester)
+    )
+    return CautiousConnector(remote.name, connector, digest, by.book)
 
 
 def _limit_group(members: Sequence[FtpRemote], pool: PoolSettings) -> LimitGroup:

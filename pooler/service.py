@@ -8,7 +8,6 @@ import trio
 from pooler.bus.bridge import KafkaBridge, PartitionPosition
 from pooler.bus.ledger import Partition
 from pooler.crew import Crew
-from pooler.flow.helm import steer_alone
 from pooler.flow.keeper import RootKeeper
 from pooler.flow.limit import Decision
 from pooler.flow.rates import Rates
@@ -75,9 +74,10 @@ class RunningService:
             KeyError: there is no remote of that name.
             BusError: it is not known whether it holds.
         """
-        remote = self._remote(name)
+        if self._crew is None or name not in self._crew.fleet.remotes:
+            raise KeyError(name)
         if self._steering is None:
-            steer_alone(remote, knob, value)
+            self._crew.alone.want(name, knob, value, by=by, why=why)
         elif knob is Knob.BREAKER:
             await self._steering.forgive(name, by=by, why=why)
         else:
@@ -88,11 +88,6 @@ class RunningService:
         if self._steering is None:
             return ALONE
         return describe(self._steering.deployment, self._steering.incarnation, trio.current_time())
-
-    def _remote(self, name: str) -> Remote:
-        if self._crew is None:
-            raise KeyError(name)
-        return self._crew.fleet.remotes[name]
 
     def status(self) -> ServiceStatus:
         """Tell the state of the service at this moment."""
@@ -179,7 +174,7 @@ class RunningService:
                 failed=counts[name, Status.FAILED],
                 last_error=remote.last_error,
                 maintenance_until=_iso(remote.maintenance.until),
-                bandwidth_bytes_per_s=remote.bandwidth.bytes_per_s,
+                bandwidth_bytes_per_s=_bytes_per_s(remote),
                 limits=_limits(remote, now),
                 sessions=tuple(_session(worker, now) for worker in remote.workers),
                 learnt=self._crew.connectors[name].learnt,
@@ -296,3 +291,8 @@ def _iso(at: datetime | None) -> str | None:
 
 def _in_seconds(at: float | None, now: float) -> float | None:
     return None if at is None else round(max(0.0, at - now), 3)
+
+
+def _bytes_per_s(remote: Remote) -> float | None:
+    bounds = [bandwidth.bytes_per_s for bandwidth in remote.bandwidths]
+    return min((bound for bound in bounds if bound is not None), default=None)

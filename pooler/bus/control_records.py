@@ -58,10 +58,10 @@ class _Login(_Written):
 
 
 class _Claim(msgspec.Struct):
-    holds: _Count
-    asks: _Count
-    wants: _Count
-    total: _Count
+    holds: _Large
+    asks: _Large
+    wants: _Large
+    total: _Large
 
 
 class _Pod(msgspec.Struct):

@@ -50,8 +50,8 @@ FTP_KEYS = frozenset(
         "before_store", "disable_mlsd", "force_list_hidden", "timezone", "mdtm_timezone", "writing_mdtm",
         "double_iac", "temp_name", "in_place", "write_only", "verify", "max_sessions",
         "max_sessions_total", "concurrency", "limit_group", "connects_per_minute",
-        "data_connections_per_second", "idle_timeout", "max_session_age", "bandwidth", "maintenance",
-        "close_timeout", "shut_timeout", "checksum_timeout", "noop_after",
+        "data_connections_per_second", "idle_timeout", "max_session_age", "bandwidth", "bandwidth_total",
+        "maintenance", "close_timeout", "shut_timeout", "checksum_timeout", "noop_after",
     }
 )  # fmt: skip
 """The keys that are honoured."""
@@ -146,6 +146,7 @@ def ftp_remote(keys: Keys, environ: Mapping[str, str], file_format: Format) -> F
         connects_per_minute=keys.read("connects_per_minute", lambda text: whole(text, 1, 100_000), None),
         data_connections_per_s=keys.read("data_connections_per_second", _per_second, None),
         bandwidth_bytes_per_s=keys.read("bandwidth", _bandwidth, None),
+        bandwidth_total_bytes_per_s=keys.read("bandwidth_total", _whole_bandwidth, None),
         maintenance=keys.read("maintenance", windows, NO_WINDOWS),
         idle_timeout_s=keys.read("idle_timeout", _limit, None),
         max_session_age_s=keys.read("max_session_age", _limit, MAX_SESSION_AGE_S),
@@ -196,6 +197,11 @@ def _per_second(text: str) -> float:
 def _bandwidth(text: str) -> float | None:
     bytes_per_s = size(text)
     return None if bytes_per_s == math.inf else bytes_per_s
+
+
+def _whole_bandwidth(text: str) -> int | None:
+    bytes_per_s = _bandwidth(text)
+    return None if bytes_per_s is None else max(1, round(bytes_per_s))
 
 
 def _authorities(text: str) -> Path:

@@ -76,6 +76,7 @@ class FtpRemote:
             ``pool.data_connections_per_second``.
         bandwidth_bytes_per_s: how many bytes a second may pass, both directions together; None for any
             number.
+        bandwidth_total_bytes_per_s: how many may pass in all processes together; None for any number.
         maintenance: when it is left alone.
         idle_timeout_s: how long a session may be idle, in seconds, infinity for ever; None leaves it to
             ``pool.session_timeout_seconds``.
@@ -139,6 +140,7 @@ class FtpRemote:
     connects_per_minute: int | None = None
     data_connections_per_s: float | None = None
     bandwidth_bytes_per_s: float | None = None
+    bandwidth_total_bytes_per_s: int | None = None
     maintenance: Windows = NO_WINDOWS
     idle_timeout_s: float | None = None
     max_session_age_s: float = MAX_SESSION_AGE_S

@@ -22,7 +22,7 @@ class Bandwidth:
     """How many bytes a second may pass, both directions together.
 
     Args:
-        bytes_per_s: how many; None for any number.
+        bytes_per_s: how many, 0 for none; None for any number.
 
     Attributes:
         bytes_per_s: how many now.
@@ -47,7 +47,7 @@ class Bandwidth:
             self._bucket = self.piece_bytes = None
         else:
             self._bucket = ByteBucket(bytes_per_s)
-            self.piece_bytes = min(_MOST_PIECE_BYTES, ceil(bytes_per_s * _PIECE_S))
+            self.piece_bytes = max(1, min(_MOST_PIECE_BYTES, ceil(bytes_per_s * _PIECE_S)))
         for throttle in self._throttles:
             throttle.look_again()
         self._changed.set()

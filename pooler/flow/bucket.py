@@ -13,7 +13,7 @@ class ByteBucket:
     It may be overdrawn: what has passed has passed, and then nothing more may until that is made up for.
 
     Args:
-        bytes_per_s: how many may pass, in the long run.
+        bytes_per_s: how many may pass, in the long run; 0 for none.
     """
 
     def __init__(self, bytes_per_s: float) -> None:
@@ -29,6 +29,8 @@ class ByteBucket:
 
     def free_at(self, now: float) -> float:
         """Tell when more may pass; ``now`` where they may at once."""
+        if not self._per_s:
+            return inf
         self._fill(now)
         return now if self._left > -_NOTHING_BYTES else now - self._left / self._per_s
 

@@ -1,12 +1,14 @@
 """All remotes, and the way a delivery takes to one of them."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import trio
 
 from pooler.config.remotes import Connections
 from pooler.errors import JobError, PoolerError
 from pooler.flow.endings import Endings
+from pooler.flow.logins import CautiousConnector
 from pooler.flow.order import Order
 from pooler.flow.parking import Parking
 from pooler.flow.remote import Remote
@@ -28,6 +30,7 @@ class Fleet:
         deadline_s: how long a job that says nothing may be tried, in seconds.
         hold: lets a job wait where its local folder cannot be used now; False where it can.
         parking: parks jobs that wait; None where none is parked.
+        connectors: look for a new secret where the one there is was refused, by remote.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Fleet:
         deadline_s: float,
         hold: Callable[[Work], bool] = lambda _work: False,
         parking: Parking | None = None,
+        connectors: Mapping[str, CautiousConnector] = MappingProxyType({}),
     ) -> None:
         self.remotes = remotes
         self._connections = connections
@@ -50,6 +54,7 @@ class Fleet:
         self._deadline_s = deadline_s
         self._hold = hold
         self._parking = parking
+        self._connectors = connectors
         endings.go_on = self.submit
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -65,6 +70,8 @@ class Fleet:
                 if remote.policy.windows:
                     remote.maintenance.look()  # before the first session is begun
                     looking.start_soon(remote.maintenance.run)
+            for name, connector in self._connectors.items():
+                looking.start_soon(connector.run, self.remotes[name].try_again)
             if self._parking is not None:
                 looking.start_soon(self._parking.run)
             async with trio.open_nursery() as nursery:

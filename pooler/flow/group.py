@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 import trio
 
+from pooler.flow.bandwidth import Bandwidth
 from pooler.flow.budget import Claimant
 from pooler.flow.limit import Decision, SessionLimit, Share
 from pooler.flow.pace import DataPace, TokenBucket
@@ -84,6 +85,7 @@ class LimitGroup:
         limit: of their sessions together.
         logins: how often they may log in.
         data: how often they may begin a data connection.
+        bandwidth: our part of the bytes a second that all pods may move there together.
         members: the remotes.
     """
 
@@ -91,6 +93,7 @@ class LimitGroup:
         self.limit = limit
         self.logins = logins
         self.data = data
+        self.bandwidth = Bandwidth()
         self.members: list[Member] = []
         self._stirred = trio.Event()
         self._had_work = False

@@ -6,74 +6,26 @@ looks again whenever something changed: `wake`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
 from math import inf
 
-import structlog
 import trio
 
-from pooler.config.maintenance import NO_WINDOWS, Windows
-from pooler.errors import (
-    DataConnectionError,
-    ErrorCode,
-    LocalFileError,
-    PoolerError,
-    Remedy,
-    RemoteError,
-    ReplyError,
-)
+from pooler.errors import PoolerError
 from pooler.flow.bandwidth import Bandwidth
 from pooler.flow.breaker import Breaker, State
 from pooler.flow.budget import Budget, Claimant
 from pooler.flow.group import LimitGroup, Tally
 from pooler.flow.lane import Lane
-from pooler.flow.maintenance import Maintenance, wall_clock
+from pooler.flow.leftovers import Leftovers
+from pooler.flow.maintenance import Maintenance
 from pooler.flow.opener import Opener
-from pooler.flow.retry import Backoff, judge
+from pooler.flow.policy import RemotePolicy
+from pooler.flow.verdict import Judge
 from pooler.flow.work import Work
 from pooler.flow.worker import Tools, Worker
 from pooler.model.job import Direction
-from pooler.model.outcome import Peer
 from pooler.ops.metrics import Metrics
 from pooler.transfer.session import Connector, Session
-
-log = structlog.get_logger(__name__)
-
-_NO_DATA_CONNECTION = frozenset({425, 426})
-_SWEEP_S = 5.0
-_LEFT_BEHIND_LIMIT = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class RemotePolicy:
-    """How a remote is driven.
-
-    Attributes:
-        max_sessions: the most sessions on it.
-        backoff: pauses, after failed attempts and after failed connects.
-        idle_s: how long a session may be idle, in seconds.
-        prewarm: sessions to open before there is work.
-        prewarm_s: how long after the start that may be tried, in seconds.
-        give_up: answer all waiting jobs once the breaker opens, instead of letting them wait for the
-            server until their deadline: for a person who waits at a terminal.
-        max_age_s: how old a session may become, in seconds; the job in hand then is still done.
-        bytes_per_s: how many bytes a second may pass; None for any number.
-        windows: when it is left alone.
-        clock: tells the time for that, with its zone.
-    """
-
-    max_sessions: int
-    backoff: Backoff
-    idle_s: float
-    prewarm: int = 0
-    prewarm_s: float = inf
-    give_up: bool = False
-    max_age_s: float = inf
-    bytes_per_s: float | None = None
-    windows: Windows = NO_WINDOWS
-    clock: Callable[[], datetime] = wall_clock
 
 
 class Remote:
@@ -96,7 +48,7 @@ class Remote:
         last_error: why the newest connect or attempt failed; None while none has.
         tally: what it has moved.
         lane: where its jobs wait.
-        bandwidth: how many bytes a second may pass.
+        bandwidth: how many bytes a second may pass in this process.
         maintenance: whether it is to be left alone now.
     """
 
@@ -138,7 +90,8 @@ class Remote:
         self._workers: set[Worker] = set()
         self._to_prewarm = policy.prewarm
         self._allowance: int | None = None
-        self._left_behind: list[str] = []
+        self._leftovers = Leftovers(name, tools.removed)
+        self._judge = Judge(self, tools, metrics)
         self._to_tidy = False
         self._closing = False
         self._changed = trio.Event()
@@ -171,6 +124,11 @@ class Remote:
     def idle(self) -> int:
         """How many of its sessions have no job."""
         return sum(worker.work is None for worker in self._workers)
+
+    @property
+    def bandwidths(self) -> tuple[Bandwidth, Bandwidth]:
+        """What bounds the bytes that pass: its own bandwidth, and our part of that of all pods."""
+        return self.bandwidth, self.group.bandwidth
 
     @property
     def busy(self) -> bool:
@@ -296,9 +254,7 @@ class Remote:
                         await self._changed.wait()
         finally:
             self.lane.forget()
-            if self._left_behind:
-                with trio.move_on_after(_SWEEP_S, shield=True):
-                    await self._sweep_at_the_end()
+            await self._leftovers.sweep_at_the_end(self._opener, self._why_no_last_errand())
 
     def _may_begin(self, now: float) -> bool:
         """Decide whether one more worker is to be begun now."""
@@ -356,6 +312,12 @@ class Remote:
             return f"in maintenance until {self.maintenance.until.isoformat()}"
         return None if self.away_since is None else str(self._opener.last_error)
 
+    def _why_no_last_errand(self) -> str | None:
+        """Tell what forbids to open a session when all have ended; None where nothing does."""
+        if self.maintenance.until is not None:
+            return self._why_nobody_comes()
+        return "no session is ours" if self.group.limit.shared(trio.current_time()) == 0 else None
+
     def _given_up(self) -> PoolerError | None:
         """Tell why nobody is going to come for the jobs that wait; None while somebody may."""
         return self._opener.unreachable() if self.policy.give_up else None
@@ -368,7 +330,7 @@ class Remote:
             self.group.opened(self.group.standing)
             self._budget.look_again()
             try:
-                await self._sweep(session)
+                await self._leftovers.sweep(session)
                 await worker.run()
             finally:
                 worker.retiring = True
@@ -390,51 +352,7 @@ class Remote:
         """Take back a job whose attempt failed: to be tried again, or answered."""
         peer = None if worker is None else worker.session.peer
         reply = None if worker is None else worker.session.last_reply
-        judged = partial(self._judge, work, error, peer, reply)
-        if not (isinstance(error, LocalFileError) and self._tools.doubt(work, error, judged)):
-            await judged()
-
-    async def _judge(self, work: Work, error: PoolerError, peer: Peer | None, reply: str | None) -> None:
-        now = trio.current_time()
-        work.last_error = self.last_error = str(error)
-        if error.remedy is Remedy.FEWER_SESSIONS:
-            self.group.refused(max(1, self.group.sessions - 1), str(error))
-        elif _speaks_of_ports(error):
-            self.group.crowded(self, str(error))
-        again = judge(
-            error,
-            attempts=work.attempts,
-            forgiven=work.forgiven,
-            allowed=work.attempts_allowed,
-            left_s=work.deadline - now,
-            backoff=self.policy.backoff,
-        )
-        if again is None:
-            overdue = error.retriable and now >= work.deadline
-            await self._tools.end(
-                work,
-                work.failure(
-                    ErrorCode.DEADLINE_EXCEEDED if overdue else error.code,
-                    work.overdue() if overdue else str(error),
-                    retriable=error.retriable,
-                    duration_s=now - (work.started or now),
-                    peer=peer,
-                    reply=reply,
-                ),
-            )
-            return
-        work.forgiven += not again.counts
-        self._metrics.retried(self.name, error.code)
-        log.info(
-            "transfer_retried",
-            remote=self.name,
-            task_id=work.delivery.job.task_id,
-            attempt=work.attempts,
-            error_code=error.code.value,
-            error=str(error),
-            again_in_s=again.after_s,
-        )
-        await self.wait(work, again.after_s)
+        await self._judge.failed(work, error, peer, reply)
 
     async def wait(self, work: Work, pause_s: float) -> None:
         """Let a job wait for its next attempt: parked, or here."""
@@ -457,8 +375,7 @@ class Remote:
 
     def leave_behind(self, path: str) -> None:
         """Remember a part of a file on the server, to be removed by the next session."""
-        if len(self._left_behind) < _LEFT_BEHIND_LIMIT:
-            self._left_behind.append(path)
+        self._leftovers.add(path)
 
     def inherit(self, path: str) -> None:
         """Remember a part of a file that a process which is gone has left; a session is opened for it."""
@@ -466,61 +383,7 @@ class Remote:
         self._to_tidy = True
         self.wake()
 
-    # ---- leftovers ------------------------------------------------------------------------------------
-
-    async def _sweep(self, session: Session) -> None:
-        """Remove what earlier sessions had to leave behind."""
-        while self._left_behind and session.usable:
-            path = self._left_behind.pop()
-            try:
-                await session.remove(path)
-            except RemoteError as error:
-                if isinstance(error, ReplyError) and error.code is ErrorCode.FILE_NOT_FOUND:
-                    self._tools.removed(self.name, path)
-                else:
-                    log.warning("part_left_behind", remote=self.name, path=path, error=str(error))
-            except BaseException:
-                self._left_behind.append(path)
-                raise
-            else:
-                self._tools.removed(self.name, path)
-
-    async def _sweep_at_the_end(self) -> None:
-        if self.maintenance.until is not None:
-            log.warning(
-                "parts_left_behind", remote=self.name, paths=self._left_behind, error=self._why_nobody_comes()
-            )
-            return
-        if self.group.limit.shared(trio.current_time()) == 0:
-            log.warning(
-                "parts_left_behind", remote=self.name, paths=self._left_behind, error="no session is ours"
-            )
-            return
-        self._opener.opening += 1  # it counts like any other
-        try:
-            session = await self._opener.open_to_tidy()
-            if session is None:
-                error = str(self._opener.last_error)
-                log.warning("parts_left_behind", remote=self.name, paths=self._left_behind, error=error)
-                return
-            try:
-                await self._sweep(session)
-            finally:
-                await session.aclose()
-        finally:
-            self._opener.opening -= 1
-
     def _dismiss_idle(self) -> None:
         for worker in self._workers:
             if worker.work is None:
                 worker.dismiss()
-
-
-def _speaks_of_ports(error: PoolerError) -> bool:
-    """Tell whether a data connection was refused in a way that may mean that the server has no port for it.
-
-    It says 425 or 426 (RFC 959 §4.2.1), or nobody answers where it said that it listens.
-    """
-    if isinstance(error, ReplyError):
-        return error.reply_code in _NO_DATA_CONNECTION
-    return isinstance(error, DataConnectionError) and error.session_survives

@@ -135,6 +135,11 @@ class Shares:
         """Set how many sessions all pods may have together."""
         self._totals[key] = total
 
+    def unbound(self, key: str) -> None:
+        """Know that there is no such number any more: what was granted of it is void, should there be one."""
+        for known in (self._totals, self._granted, self._used):
+            known.pop(key, None)
+
     @property
     def waiting(self) -> bool:
         """Whether a record of ours is written and not read back."""

@@ -6,18 +6,19 @@ one that starts tomorrow. The sessions that all pods may have together are share
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 import structlog
 import trio
 
 from pooler.errors import BusError
+from pooler.flow.commons import Common, Totals, commons
 from pooler.flow.deployment import Deployment
 from pooler.flow.group import LimitGroup
 from pooler.flow.helm import Helm
-from pooler.flow.limit import Share
 from pooler.flow.news import Reporter
 from pooler.flow.remote import Remote
 from pooler.flow.shares import Need, Shares, Terms
@@ -67,8 +68,7 @@ class Steering:
 
     Args:
         me: who we are.
-        totals: the most sessions of all pods together that the configuration allows, by the name of each
-            remote; None where it says nothing.
+        totals: what the configuration allows all pods together, by the name of each remote.
 
     Attributes:
         me: who we are.
@@ -77,12 +77,13 @@ class Steering:
         incarnation: the name of our life on the topic; empty while there is none.
     """
 
-    def __init__(self, me: Me, totals: Mapping[str, int | None]) -> None:
+    def __init__(self, me: Me, totals: Mapping[str, Totals]) -> None:
         self.deployment = Deployment(totals)
         self.ready = trio.Event()
         self.incarnation = ""
         self.me = me
         self._totals = totals
+        self._commons: Sequence[Common] = ()
         self._groups: Mapping[str, LimitGroup] = {}
         self._remotes: Mapping[str, Remote] = {}
         self._helm = Helm({})
@@ -99,6 +100,7 @@ class Steering:
             remotes: by name.
         """
         self._groups, self._remotes = groups, remotes
+        self._commons = tuple(commons(groups, remotes, self._totals))
         self._helm, self._reporter = Helm(remotes), Reporter(remotes)
         self._obey(*remotes)
         self._share_out()
@@ -111,7 +113,6 @@ class Steering:
         self._serial = 0
         self._said: Mapping[str, Claim] = {}
         self._next_at = 0.0
-        self._open: dict[str, int] = {}
         self._share_out()
         self._stir()
 
@@ -136,8 +137,6 @@ class Steering:
                 self._catch_up()
             case PodNews():
                 self._shares.heard(news.incarnation, news.serial, news.claims, now)
-                if self._caught_up:
-                    self._obey(*news.remotes)
             case Gone("pod", (incarnation,)) if incarnation == self.incarnation:
                 self._shares.forfeit()
                 self._next_at = 0.0
@@ -280,18 +279,13 @@ class Steering:
 
     def _needs(self) -> dict[str, Need]:
         """Tell what we have and want; before we know what others have, we want nothing."""
-        before, self._open = self._open, {key: group.sessions for key, group in self._groups.items()}
-        return {
-            # What has just ended still counts for a moment: until the server, too, knows that it has.
-            key: Need(max(self._open[key], before.get(key, 0)), self._wanted(group))
-            for key, group in self._groups.items()
-            if self._total(key) is not None
+        now = trio.current_time()
+        needs = {
+            common.key: common.need(now)
+            for common in self._commons
+            if common.total(self.deployment) is not None
         }
-
-    def _wanted(self, group: LimitGroup) -> int:
-        if not self._caught_up:
-            return 0
-        return min(group.limit.ceiling, sum(self._remotes[member.name].wanted for member in group.members))
+        return needs if self._caught_up else {key: need._replace(wants=0) for key, need in needs.items()}
 
     def _is_news(self, claims: Mapping[str, Claim]) -> bool:
         """Tell whether the others should know before it is time."""
@@ -322,35 +316,19 @@ class Steering:
     # ---- what is done to the remotes ------------------------------------------------------------------
 
     def _obey(self, *names: str) -> None:
-        self._helm.obey(self.deployment, names, sharers={name: self._sharers(name) for name in names})
-
-    def _sharers(self, remote: str) -> int:
-        """Tell how many pods move something there, this one included."""
-        now = trio.current_time()
-        return 1 + sum(
-            not pod.is_silent(now) and remote in pod.news.remotes and pod.news.remotes[remote].busy > 0
-            for incarnation, pod in self.deployment.pods.items()
-            if incarnation != self.incarnation
-        )
-
-    def _total(self, key: str) -> int | None:
-        """Tell how many sessions all pods may have there: the smallest number that a member has."""
-        totals = []
-        for member in self._groups[key].members:
-            wanted = self.deployment.number(member.name, Knob.MAX_SESSIONS_TOTAL)
-            totals.append(self._totals.get(member.name) if wanted is None else wanted)
-        return min((total for total in totals if total is not None), default=None)
+        self._helm.obey(self.deployment, names)
 
     def _share_out(self) -> None:
-        """Let each limit have the sessions that are ours now."""
+        """Let each remote have what is ours now of what all pods have together."""
         now = trio.current_time()
-        for key, group in self._groups.items():
-            total = self._total(key)
-            if total is None:
-                group.share(None)
-                continue
-            self._shares.bound(key, total)
-            group.share(Share(self._shares.allowance(key, now), self._shares.until))
+        for common in self._commons:
+            total = common.total(self.deployment)
+            if total is not None:
+                self._shares.bound(common.key, total)
+                common.give(self._shares.allowance(common.key, now), self._shares.until)
+            elif self._caught_up:  # else a total may stand further on, and what was given before holds
+                self._shares.unbound(common.key)
+                common.give(None, inf)
         if self._losses != self._shares.losses:
             self._losses = self._shares.losses
             log.warning("shares_lost", held={key: said.holds for key, said in self._said.items()})

@@ -5,7 +5,7 @@ and the remote decides whether another worker is begun: so nothing is ever lease
 """
 
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -92,12 +92,15 @@ class Employer(Protocol):
     Attributes:
         idle_s: how long a session may be idle, in seconds.
         max_age_s: how old a session may become, in seconds.
-        bandwidth: of the remote.
     """
 
     idle_s: float
     max_age_s: float
-    bandwidth: Bandwidth
+
+    @property
+    def bandwidths(self) -> Sequence[Bandwidth]:
+        """What bounds the bytes that pass on it."""
+        ...
 
     def may_go_on(self, worker: "Worker") -> bool:
         """Tell whether the worker should take another job."""
@@ -156,7 +159,7 @@ class Worker:
         self._doing = trio.CancelScope()
         self._trying = trio.CancelScope()
         self._broken_off = False
-        self._throttle = SessionThrottle(employer.bandwidth, tools.bandwidth, holding=self._stop_the_clock)
+        self._throttle = SessionThrottle(*employer.bandwidths, tools.bandwidth, holding=self._stop_the_clock)
         self._pipes = Pipes()
         self._buffer = memoryview(bytearray(mover.BUFFER_BYTES))
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import trio
 import trio.lowlevel
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pooler import app, crew
 from pooler.bus.source import Answer
 from pooler.config import Configuration
+from pooler.config.passwords import FixedPassword
 from pooler.config.remotes import Connections, FtpRemote, LocalFolder
 from pooler.config.settings import Settings
 from pooler.crew import Crew, assemble
@@ -66,7 +68,8 @@ class Stage:
         self.configuration = Configuration(
             Settings.model_validate({"pool": pool, "transfer": {"flush": "never"}}),
             Connections(
-                FtpRemote("far", "ftp.example.com", "user", lambda: "password"), LocalFolder("local", folder)
+                FtpRemote("far", "ftp.example.com", "user", FixedPassword(SecretStr("password"))),
+                LocalFolder("local", folder),
             ),
         )
         self.server = server

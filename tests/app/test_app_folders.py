@@ -11,11 +11,13 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import pytest
 import trio
+from pydantic import SecretStr
 from trio.testing import MockClock
 
 from pooler import app, crew
 from pooler.bus.source import Answer
 from pooler.config import Configuration
+from pooler.config.passwords import FixedPassword
 from pooler.config.remotes import Connections, FtpRemote, LocalFolder
 from pooler.config.settings import Settings
 from pooler.crew import assemble
@@ -110,7 +112,10 @@ class Stage:
         self.crew = assemble(
             Configuration(
                 Settings.model_validate({"pool": pool, "transfer": transfer}),
-                Connections(FtpRemote("far", "ftp.example.com", "user", lambda: "password"), *folders),
+                Connections(
+                    FtpRemote("far", "ftp.example.com", "user", FixedPassword(SecretStr("password"))),
+                    *folders,
+                ),
             ),
             wants=lambda delivery: delivery.job.task_id not in self.lost,
             answers=self._to_sink,

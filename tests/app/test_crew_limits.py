@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 import trio
 
 from pooler.config import Configuration, load
 from pooler.crew import Crew, assemble
+from pooler.flow.breaker import Event, State
 from pooler.flow.rates import Sample
+from pooler.model.control import Knob, Login, Mode, Trial
 from pooler.model.outcome import Ended, Parked
 from pooler.ops.http.service import MovedStatus
 from pooler.ops.metrics import Metrics
@@ -95,3 +98,48 @@ async def test_alone_a_process_keeps_to_what_all_may_have_together(tmp_path: Pat
     )
     limits = {name: remote.group.limit for name, remote in crew.fleet.remotes.items()}
     assert {name: limit.current(0.0) for name, limit in limits.items()} == {"a": 3, "b": 3, "c": 2, "d": 10}
+
+
+async def test_alone_what_is_wanted_holds_until_it_is_left_to_the_configuration_again(tmp_path: Path) -> None:
+    crew = crew_of(
+        configured(
+            tmp_path,
+            f"[a]\n{REMOTE}max_sessions_total = 5\nbandwidth = 4K\nbandwidth_total = 8K\n",
+            "{adaptive_sessions: false}",
+        )
+    )
+    service = RunningService({"a": "h"}, lambda: None)
+    service.attach(None, crew)  # type: ignore[arg-type]
+    remote = crew.fleet.remotes["a"]
+
+    def held() -> tuple[bool, int, int, float | None, float | None]:
+        (told,) = service.remotes()
+        together = remote.group.bandwidth.bytes_per_s
+        return told.paused, told.limits.most, told.limit, together, told.bandwidth_bytes_per_s
+
+    assert held() == (False, 10, 5, 8192, 4096)
+    wanted: dict[Knob, Mode | int] = {
+        Knob.WORK: Mode.DRAIN,
+        Knob.MAX_SESSIONS: 9,
+        Knob.MAX_SESSIONS_TOTAL: 2,
+        Knob.BANDWIDTH: 1000,
+    }
+    for knob, value in wanted.items():
+        await service.steer("a", knob, value, by="anna", why="")
+    assert held() == (True, 9, 2, 1000, 1000)
+    for knob in wanted:
+        await service.steer("a", knob, None, by="anna", why="")
+    assert held() == (False, 10, 5, 8192, 4096)
+    with pytest.raises(KeyError):
+        await service.steer("b", Knob.WORK, Mode.PAUSE, by="anna", why="")
+
+
+async def test_alone_a_refused_login_is_forgotten_when_somebody_says_so(tmp_path: Path) -> None:
+    crew = crew_of(configured(tmp_path, f"[a]\n{REMOTE}"))
+    service = RunningService({"a": "h"}, lambda: None)
+    service.attach(None, crew)  # type: ignore[arg-type]
+    book, breaker = crew.alone.book, crew.fleet.remotes["a"].breaker
+    await book.write(Login("a", "abc", Trial.REFUSED, "alone", "here", 1.0, "530 no"))
+    breaker.note(Event.REFUSAL, 0.0)
+    await service.steer("a", Knob.BREAKER, None, by="anna", why="")
+    assert (book.login("a", "abc"), breaker.state) == (None, State.CLOSED)

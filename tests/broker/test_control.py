@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.kafka import Message, RunningBroker, create_topics, produce, read_topic, running_broker
 from tests.support.process import free_port
+from tests.support.secret_volume import SecretVolume
 from tests.support.servers import RunningServer, running_server
 from tests.support.service import RunningPooler, Site, wait_until
 
@@ -108,32 +109,38 @@ def test_what_one_pod_is_told_holds_for_all_and_for_one_that_starts_later(
 def test_a_wrong_password_is_tried_once_by_three_pods(
     broker: RunningBroker, server: RunningServer, site: Site
 ) -> None:
-    connections = site.folder / "connections.ini"
-    secret = site.folder / "secret"
-    secret.write_text("wrong\n")
-    text = connections.read_text().replace(f"pass = {server.password}", f"pass_file = {secret}")
-    connections.write_text(text)
-    settings = json.loads((site.folder / "config.yaml").read_text())
-    settings["circuit_breaker"] = {"timeout_seconds": 1}
-    (site.folder / "config.yaml").write_text(json.dumps(settings))
+    volume = with_a_wrong_password(site, server)
     produce(broker.bootstrap, "ftp-tasks", [job(number) for number in range(12)])
     with pod(site, 0) as first, pod(site, 1) as second, pod(site, 2) as third:
         pods = (first, second, third)
         wait_until(
-            lambda: all("not tried again" in str(remote(one)["last_error"]) for one in pods),
+            lambda: (
+                sum("not tried again" in str(remote(one)["last_error"]) for one in pods) == 2
+                and all(remote(one)["state"] == "open" for one in pods)
+            ),
             "all to know that it is wrong",
         )
         assert refused(server) == 1
         (together,) = second.get("/v1/pods")["remotes"]
         (refusal,) = together["refused"]
         assert refusal["pod"] in {"pooler-0", "pooler-1", "pooler-2"}
-        secret.write_text(f"{server.password}\n")
+        volume.rotate(far=f"{server.password}\n")
+        # Long before the breaker would let one through.
+        wait_until(lambda: all(remote(one)["state"] == "closed" for one in pods), "all to see it", 15)
         site.wait_for_answers(12)
         assert refused(server) == 1
     written = [
         part for message in read_topic(broker.bootstrap, CONTROL) for part in (message.key, message.value)
     ]
     assert not any(b"wrong" in part or server.password.encode() in part for part in written if part)
+
+
+def with_a_wrong_password(site: Site, server: RunningServer) -> SecretVolume:
+    volume = SecretVolume(site.folder / "secrets", far="wrong\n")
+    connections = site.folder / "connections.ini"
+    password, file = f"pass = {server.password}", f"pass_file = {volume.path('far')}"
+    connections.write_text(connections.read_text().replace(password, file))
+    return volume
 
 
 def refused(server: RunningServer) -> int:
@@ -156,3 +163,22 @@ def test_without_a_control_topic_each_pod_is_for_itself(site: Site) -> None:
         assert running.post("/v1/remotes/far/pause") == 200
         assert remote(running)["paused"]
         assert running.get("/v1/pods") == {"together": False, "pods": [], "remotes": []}
+
+
+def test_without_a_control_topic_too_a_wrong_password_is_tried_once(
+    broker: RunningBroker, server: RunningServer, site: Site
+) -> None:
+    volume = with_a_wrong_password(site, server)
+    produce(broker.bootstrap, "ftp-tasks", [job(number) for number in range(12)])
+    with site.running(
+        POOLER__KAFKA__CONTROL_TOPIC="", POOLER__CIRCUIT_BREAKER__TIMEOUT_SECONDS="1"
+    ) as running:
+        wait_until(
+            lambda: "not tried again" in str(remote(running)["last_error"]), "it not to be tried again"
+        )
+        assert refused(server) == 1
+        assert running.post("/v1/remotes/far/reset") == 200
+        wait_until(lambda: refused(server) == 2, "it to be tried once more")
+        volume.rotate(far=f"{server.password}\n")
+        site.wait_for_answers(12)
+        assert refused(server) == 2

@@ -32,10 +32,12 @@ class Counter:
     Attributes:
         now: how many there are.
         most: the most that there were at once.
+        seen: how many there were, each time.
     """
 
     def __init__(self, port: int) -> None:
         self.now = self.most = 0
+        self.seen: list[int] = []
         self._port = f"{port:04X}"
         self._over = threading.Event()
 
@@ -47,6 +49,13 @@ class Counter:
         while not self._over.wait(0.01):
             self.now = self.look()
             self.most = max(self.most, self.now)
+            self.seen.append(self.now)
+
+    def average(self, looks: int) -> float:
+        """Tell how many there are over the next looks."""
+        begun = len(self.seen)
+        wait_until(lambda: len(self.seen) >= begun + looks, "the sessions to be counted")
+        return sum(self.seen[begun:]) / len(self.seen[begun:])
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:
@@ -129,15 +138,45 @@ def test_four_pods_never_have_more_than_all_may_and_use_it_all_even_after_one_is
         pods = [stack.enter_context(pod(site, number)) for number in range(4)]
         wait_until(lambda: all(2 <= holding(running) <= 3 for running in pods), "each to have its share")
         wait_until(lambda: counter.now >= TOTAL - 1, "all sessions to be in use")
+        assert counter.average(500) >= TOTAL - 1
 
         pods[0].signal(signal.SIGKILL)
         killed = time.monotonic()
         wait_until(lambda: counter.now < TOTAL - 1, "its sessions to end")
         wait_until(lambda: counter.now >= TOTAL - 1, "the others to have them", SESSION_S + 10)
         assert time.monotonic() - killed < SESSION_S + 10
+        assert counter.average(500) >= TOTAL - 1
 
         stack.enter_context(pod(site, 0))
         pods[1].signal(signal.SIGTERM)
         assert pods[1].wait() == 0
         wait_until(lambda: counter.now >= TOTAL - 1, "what it had to be taken over", SESSION_S + 10)
         assert TOTAL - 1 <= counter.most <= TOTAL
+
+
+def test_a_pod_that_was_frozen_for_longer_than_its_session_begins_nothing_with_its_old_share(
+    broker: RunningBroker, server: RunningServer, site: Site
+) -> None:
+    counter = Counter(server.port)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(counter.counting())
+        produce(broker.bootstrap, "ftp-tasks", jobs(4000))
+        frozen, other = (stack.enter_context(pod(site, number)) for number in range(2))
+        wait_until(lambda: holding(frozen) == holding(other) == TOTAL // 2, "each to have its half")
+        wait_until(lambda: counter.now >= TOTAL - 1, "all sessions to be in use")
+        assert counter.most <= TOTAL
+        frozen.signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: holding(other) == TOTAL, "the other to have it all", SESSION_S + 10)
+            wait_until(lambda: counter.now > TOTAL, "what nobody can close to be beside it")
+            counter.most = counter.now
+        finally:
+            frozen.signal(signal.SIGCONT)
+        left = counter.most
+        wait_until(lambda: counter.now <= TOTAL, "it to close what it had", 10)
+        assert counter.most <= max(left, TOTAL + TOTAL // 2)
+        counter.most = 0
+        wait_until(lambda: holding(frozen) == holding(other) == TOTAL // 2, "each to have its half again")
+        wait_until(lambda: counter.now >= TOTAL - 1, "all sessions to be in use again")
+        assert counter.most <= TOTAL
+    assert "shares_lost" in [event["event"] for event in frozen.events()]

@@ -163,6 +163,22 @@ async def test_what_changes_holds_for_running_transfers_at_once(autojump_clock: 
     assert throttle.piece_bytes is None
 
 
+async def test_where_nothing_may_pass_nothing_does_until_something_may(autojump_clock: MockClock) -> None:
+    bandwidth, stream = Bandwidth(RATE), Endless()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive, stream, SessionThrottle(bandwidth))
+        await trio.sleep(1)
+        bandwidth.limit(0)
+        before = stream.passed
+        await trio.sleep(1000)
+        assert stream.passed - before <= RATE / 10
+        bandwidth.limit(RATE)
+        before = stream.passed
+        await trio.sleep(10)
+        assert stream.passed - before == pytest.approx(10 * RATE, rel=0.02)
+        nursery.cancel_scope.cancel()
+
+
 async def test_one_that_was_unbounded_is_bounded_at_once(autojump_clock: MockClock) -> None:
     bandwidth, stream = Bandwidth(), Endless()
     async with trio.open_nursery() as nursery:

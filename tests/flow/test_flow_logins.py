@@ -2,17 +2,20 @@
 # ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from pooler.errors import ConnectError, LoginRefused
+from pooler.config.passwords import PasswordFile
+from pooler.errors import ConnectError, LoginRefused, NoPassword
 from pooler.flow import secrets
-from pooler.flow.logins import CautiousConnector
-from pooler.flow.secrets import Digester
+from pooler.flow.logins import CautiousConnector, OwnBook, read_anew
+from pooler.flow.secrets import Digester, unshared
 from tests.support.control_double import ControlLog
 from tests.support.flow_double import FakeServer, always
+from tests.support.secret_volume import SecretVolume
 
 
 class Pods:
@@ -29,7 +32,10 @@ class Pods:
         self.steering = {name: self.log.follow(name, far=None) for name in names}
         self.connectors = {
             name: CautiousConnector(
-                "far", server, self._secret(name), Digester("far", "host", "anna"), self.steering[name]
+                "far",
+                server,
+                read_anew(self._secret(name), Digester("far", "host", "anna")),
+                self.steering[name],
             )
             for name in names
         }
@@ -162,6 +168,171 @@ async def test_who_dies_while_it_tries_holds_up_nobody_for_long(autojump_clock: 
             await pods.connect("b")
             assert pods.ends["b"] == "in"
             nursery.cancel_scope.cancel()
+
+
+async def test_what_was_right_and_is_refused_now_is_tried_once_after_a_reset_too(
+    autojump_clock: MockClock,
+) -> None:
+    server = FakeServer(connect_s=1.0)
+    pods = Pods(server, *"abcde")
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            await pods.run(nursery)
+            await pods.connect()
+            assert set(pods.ends.values()) == {"in"}
+            server.on_connect = always(lambda: LoginRefused("530 expired"))
+            await pods.connect("a")
+            await pods.connect("b", "c")
+            tried = len(server.connects)
+            await pods.steering["b"].forgive("far", by="anna")
+            await pods.connect()
+            assert len(server.connects) == tried + 1
+            assert all("530 expired" in end for end in pods.ends.values())
+            nursery.cancel_scope.cancel()
+
+
+async def test_who_hears_nothing_goes_on_with_what_was_right_and_with_nothing_else(
+    autojump_clock: MockClock,
+) -> None:
+    server = FakeServer()
+    pods = Pods(server, "a")
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            await pods.run(nursery)
+            await pods.connect()
+            pods.steering["a"].end()
+            await pods.connect()
+            assert (len(server.connects), pods.ends["a"]) == (2, "in")
+            pods.secrets["a"] = "new"
+            with trio.move_on_after(20):
+                await pods.connect()
+            server.on_connect = always(lambda: LoginRefused("530 no"))
+            pods.secrets["a"] = "wrong"
+            await pods.connect()
+            assert len(server.connects) == 3
+            with trio.move_on_after(20):
+                await pods.connect()
+            assert len(server.connects) == 3
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_refusal_that_could_not_be_told_is_told_before_the_next_try(
+    autojump_clock: MockClock,
+) -> None:
+    server = FakeServer()
+    pods = Pods(server, "a", "b")
+
+    async def refuse_as_the_brokers_vanish(_count: int) -> None:
+        await trio.lowlevel.checkpoint()
+        pods.log.broken = True
+        raise LoginRefused("530 no")
+
+    server.on_connect = refuse_as_the_brokers_vanish
+    with trio.fail_after(200):
+        async with trio.open_nursery() as nursery:
+            await pods.run(nursery)
+            await pods.connect("a")
+            assert pods.ends["a"] == "530 no"
+            await pods.connect("a")
+            assert "not tried again before the other pods know: 530 no" in pods.ends["a"]
+            pods.log.broken = False
+            await pods.connect("a")
+            assert "not tried again: a was refused" in pods.ends["a"]
+            assert len(server.connects) == 1
+            await pods.connect("b")
+            assert "not tried again: a was refused" in pods.ends["b"]
+            nursery.cancel_scope.cancel()
+
+
+class Watched:
+    """One pod that reads its secret from a volume, and says when it would try again at once."""
+
+    def __init__(self, server: FakeServer, volume: SecretVolume) -> None:
+        self.book = OwnBook("a")
+        secret = PasswordFile("far", volume.path("far"))
+        self.connector = CautiousConnector("far", server, read_anew(secret, unshared()), self.book)
+        self.tried_again_at: list[float] = []
+
+    def _try_again(self) -> None:
+        self.tried_again_at.append(trio.current_time())
+
+    async def run(self) -> None:
+        await self.connector.run(self._try_again)
+
+
+async def test_a_new_secret_in_a_mounted_volume_ends_the_refusal_at_once(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    volume = SecretVolume(tmp_path / "secrets", far="wrong")
+    server = FakeServer(on_connect=always(lambda: LoginRefused("530 no")))
+    pod = Watched(server, volume)
+    with trio.fail_after(1000):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pod.run)
+            for turn, content in enumerate(("still wrong", "right"), 1):
+                with pytest.raises(LoginRefused, match=r"^530 no$"):
+                    await pod.connector.connect()
+                volume.rotate(far=volume.path("far").read_text())  # written anew, and still the same
+                await trio.sleep(20)
+                assert len(pod.tried_again_at) == turn - 1
+                with pytest.raises(LoginRefused, match="not tried again"):
+                    await pod.connector.connect()
+                assert len(server.connects) == turn
+                volume.rotate(far=content)
+                rotated = trio.current_time()
+                await trio.sleep(20)
+                assert len(pod.tried_again_at) == turn
+                assert pod.tried_again_at[-1] - rotated <= 1
+            server.on_connect = FakeServer().on_connect
+            await (await pod.connector.connect()).aclose()
+            volume.rotate(far="newer")
+            await trio.sleep(20)
+            assert len(pod.tried_again_at) == 2  # nobody waits for one
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_secret_that_comes_back_is_tried_at_once(autojump_clock: MockClock, tmp_path: Path) -> None:
+    volume = SecretVolume(tmp_path / "secrets", far="")
+    pod = Watched(FakeServer(), volume)
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pod.run)
+            with pytest.raises(NoPassword):
+                await pod.connector.connect()
+            await trio.sleep(5)
+            assert pod.tried_again_at == []
+            volume.rotate(far="right")
+            await trio.sleep(2)
+            assert len(pod.tried_again_at) == 1
+            await (await pod.connector.connect()).aclose()
+            nursery.cancel_scope.cancel()
+
+
+async def test_who_is_alone_tries_a_wrong_secret_once_and_once_more_when_it_is_forgiven(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    server = FakeServer(on_connect=always(lambda: LoginRefused("530 no")))
+    pod = Watched(server, SecretVolume(tmp_path / "secrets", far="wrong"))
+    for turn in (1, 2):
+        with pytest.raises(LoginRefused, match=r"^530 no$"):
+            await pod.connector.connect()
+        for _ in range(3):
+            with pytest.raises(LoginRefused, match="not tried again: a was refused"):
+                await pod.connector.connect()
+        assert len(server.connects) == turn
+        pod.book.forgive("far")
+
+
+async def test_who_is_alone_and_not_answered_tries_again(autojump_clock: MockClock, tmp_path: Path) -> None:
+    server = FakeServer(on_connect=always(lambda: ConnectError("away")))
+    pod = Watched(server, SecretVolume(tmp_path / "secrets", far="right"))
+    for _ in range(2):
+        with pytest.raises(ConnectError):
+            await pod.connector.connect()
+    server.on_connect = FakeServer().on_connect
+    for _ in range(2):
+        await (await pod.connector.connect()).aclose()
+    assert len(server.connects) == 4
 
 
 def test_a_digest_is_of_one_account_and_short() -> None:

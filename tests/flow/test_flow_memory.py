@@ -22,7 +22,8 @@ from pooler.flow.group import LimitGroup
 from pooler.flow.limit import SessionLimit
 from pooler.flow.order import Order
 from pooler.flow.pace import DataPace, TokenBucket
-from pooler.flow.remote import Remote, RemotePolicy
+from pooler.flow.policy import RemotePolicy
+from pooler.flow.remote import Remote
 from pooler.flow.retry import Backoff
 from pooler.flow.work import Landed, Work
 from pooler.flow.worker import Tools

@@ -167,23 +167,80 @@ async def test_a_total_that_an_operator_sets_counts_instead_of_the_configuration
             assert len(server.open) == 4
 
 
-async def test_a_bandwidth_is_shared_by_those_who_move_something(
+def rates(*flows: Flow) -> list[float | None]:
+    return [flow.remotes["far"].group.bandwidth.bytes_per_s for flow in flows]
+
+
+async def test_a_bandwidth_is_shared_by_those_who_move_something_and_never_given_twice(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    server, log = FakeServer(transfer_s=2.0), ControlLog()
+    server, log, most = FakeServer(transfer_s=2.0), ControlLog(), 0.0
+
+    async def watch(*flows: Flow) -> None:
+        nonlocal most
+        while True:
+            most = max(most, sum(rate or 0.0 for rate in rates(*flows)))
+            await trio.sleep(0.01)
+
     with trio.fail_after(1000):
-        async with (
-            pod(log, "a", server, tmp_path, total=None) as (first, steering, _),
-            pod(log, "b", server, tmp_path, total=None) as (second, _, _),
-        ):
-            await steering.want("far", Knob.BANDWIDTH, 1_000_000, by="anna")
-            assert first.remotes["far"].bandwidth.bytes_per_s == 1_000_000
-            for flow in (first, second):
-                await flow.give(*downloads(100))
-            await trio.sleep(5)
-            assert {flow.remotes["far"].bandwidth.bytes_per_s for flow in (first, second)} == {500_000}
+        async with pod(log, "a", server, tmp_path, total=None) as (first, steering, _):
+            async with (
+                pod(log, "b", server, tmp_path, total=None) as (second, gone, _),
+                trio.open_nursery() as watching,
+            ):
+                await steering.want("far", Knob.BANDWIDTH, 1_000_000, by="anna")
+                watching.start_soon(watch, first, second)
+                assert rates(first, second) == [0, 0]
+                await first.give(*downloads(100))
+                await trio.sleep(5)
+                assert rates(first, second) == [1_000_000, 0]
+                await second.give(*downloads(8))
+                await trio.sleep(3)
+                assert rates(first, second) == [500_000, 500_000]
+                await until(lambda: len(second.ended) == 8)
+                assert rates(first) == [500_000]
+                await trio.sleep(15)
+                assert rates(first, second) == [1_000_000, 0]  # it has had no work for long enough
+                await first.give(*downloads(500))
+                await second.give(*downloads(500))
+                await trio.sleep(3)
+                log.cut_off(gone)
+                gone._pen = ControlLog(broken=True)
+                died = trio.current_time()
+                await until(lambda: rates(second) == [0])
+                assert trio.current_time() - died <= TERMS.lease_s + 1
+                assert rates(first) == [500_000]
+                await until(lambda: rates(first) == [1_000_000])
+                assert TERMS.lease_s < trio.current_time() - died <= TERMS.gone_after_s + 3
+                log.begin(gone)
+                gone._pen = log
+                await until(lambda: rates(first, second) == [500_000, 500_000])
+                assert most == 1_000_000
+                watching.cancel_scope.cancel()
             await steering.want("far", Knob.BANDWIDTH, None, by="anna")
-            assert {flow.remotes["far"].bandwidth.bytes_per_s for flow in (first, second)} == {None}
+            assert rates(first) == [None]
+
+
+async def test_a_total_that_is_read_again_holds_while_it_is_not_read_yet(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    server, log = FakeServer(transfer_s=1.0), ControlLog()
+    with trio.fail_after(1000):
+        async with pod(log, "a", server, tmp_path, total=None) as (flow, steering, _):
+            await steering.want("far", Knob.MAX_SESSIONS_TOTAL, 1, by="anna")
+            await flow.give(*downloads(100))
+            await trio.sleep(5)
+            server.most = len(server.open)
+            steering.end()
+            await trio.sleep(1)
+            assert len(server.open) == 0
+            log.cut_off(steering)
+            steering.begin("again")
+            await trio.sleep(5)
+            assert len(server.open) == 0  # the total may stand further on: it does
+            log.begin(steering)
+            await trio.sleep(TERMS.gone_after_s + 5)  # its former life is counted for so long
+            assert len(server.open) == server.most == 1
 
 
 async def test_a_remote_is_tried_again_when_somebody_says_so_and_not_when_it_was_said_before(

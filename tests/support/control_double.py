@@ -6,6 +6,7 @@ import trio
 
 from pooler.bus.control_records import decode, encode, tombstone
 from pooler.errors import BusError
+from pooler.flow.commons import Totals
 from pooler.flow.shares import Terms
 from pooler.flow.steering import Me, Steering
 from pooler.model.control import Gone, News
@@ -39,7 +40,8 @@ class ControlLog:
 
     def follow(self, name: str, **totals: int | None) -> Steering:
         """Begin a pod's life: it reads what stands there, and follows."""
-        steering = Steering(Me(name, "1.2.3", EVERY_S, TERMS), totals)
+        allowed = {remote: Totals(total) for remote, total in totals.items()}
+        steering = Steering(Me(name, "1.2.3", EVERY_S, TERMS), allowed)
         self.begin(steering)
         return steering
 

@@ -33,7 +33,8 @@ from pooler.flow.logbook import Books, Done, Logbook, remember_nothing
 from pooler.flow.order import Order
 from pooler.flow.pace import DataPace, TokenBucket
 from pooler.flow.parking import Parking
-from pooler.flow.remote import Remote, RemotePolicy
+from pooler.flow.policy import RemotePolicy
+from pooler.flow.remote import Remote
 from pooler.flow.retry import Backoff
 from pooler.flow.work import Landed, Work
 from pooler.flow.worker import Tools

@@ -1,0 +1,112 @@
+"""What becomes of a job whose attempt failed: tried again after a pause, or answered."""
+
+from functools import partial
+from typing import Protocol
+
+import structlog
+import trio
+
+from pooler.errors import DataConnectionError, ErrorCode, LocalFileError, PoolerError, Remedy, ReplyError
+from pooler.flow.group import LimitGroup, Member
+from pooler.flow.policy import RemotePolicy
+from pooler.flow.retry import judge
+from pooler.flow.work import Work
+from pooler.flow.worker import Tools
+from pooler.model.outcome import Peer
+from pooler.ops.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_NO_DATA_CONNECTION = frozenset({425, 426})
+
+
+class Owner(Member, Protocol):
+    """The remote that a job is of."""
+
+    policy: RemotePolicy
+    group: LimitGroup
+    last_error: str | None
+
+    async def wait(self, work: Work, pause_s: float) -> None:
+        """Let a job wait for its next attempt."""
+        ...
+
+
+class Judge:
+    """Reads the error of each failed attempt.
+
+    Args:
+        remote: whose jobs are judged.
+        tools: what ends a job, and what doubts that it is to blame.
+        metrics: where retries are counted.
+    """
+
+    def __init__(self, remote: Owner, tools: Tools, metrics: Metrics) -> None:
+        self._remote = remote
+        self._tools = tools
+        self._metrics = metrics
+
+    async def failed(self, work: Work, error: PoolerError, peer: Peer | None, reply: str | None) -> None:
+        """Take back a job whose attempt failed.
+
+        Args:
+            work: the job.
+            error: why.
+            peer: whom the attempt was made with; None where nobody knows.
+            reply: the last that it said.
+        """
+        judged = partial(self._judge, work, error, peer, reply)
+        if not (isinstance(error, LocalFileError) and self._tools.doubt(work, error, judged)):
+            await judged()
+
+    async def _judge(self, work: Work, error: PoolerError, peer: Peer | None, reply: str | None) -> None:
+        remote, now = self._remote, trio.current_time()
+        work.last_error = remote.last_error = str(error)
+        if error.remedy is Remedy.FEWER_SESSIONS:
+            remote.group.refused(max(1, remote.group.sessions - 1), str(error))
+        elif _speaks_of_ports(error):
+            remote.group.crowded(remote, str(error))
+        again = judge(
+            error,
+            attempts=work.attempts,
+            forgiven=work.forgiven,
+            allowed=work.attempts_allowed,
+            left_s=work.deadline - now,
+            backoff=remote.policy.backoff,
+        )
+        if again is None:
+            overdue = error.retriable and now >= work.deadline
+            await self._tools.end(
+                work,
+                work.failure(
+                    ErrorCode.DEADLINE_EXCEEDED if overdue else error.code,
+                    work.overdue() if overdue else str(error),
+                    retriable=error.retriable,
+                    duration_s=now - (work.started or now),
+                    peer=peer,
+                    reply=reply,
+                ),
+            )
+            return
+        work.forgiven += not again.counts
+        self._metrics.retried(remote.name, error.code)
+        log.info(
+            "transfer_retried",
+            remote=remote.name,
+            task_id=work.delivery.job.task_id,
+            attempt=work.attempts,
+            error_code=error.code.value,
+            error=str(error),
+            again_in_s=again.after_s,
+        )
+        await remote.wait(work, again.after_s)
+
+
+def _speaks_of_ports(error: PoolerError) -> bool:
+    """Tell whether a data connection was refused in a way that may mean that the server has no port for it.
+
+    It says 425 or 426 (RFC 959 §4.2.1), or nobody answers where it said that it listens.
+    """
+    if isinstance(error, ReplyError):
+        return error.reply_code in _NO_DATA_CONNECTION
+    return isinstance(error, DataConnectionError) and error.session_survives
