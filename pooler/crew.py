@@ -171,9 +171,9 @@ def assemble(
         if done.work.plan.folder in logbooks:
             await logbooks[done.work.plan.folder].note([done])
 
-    async def recall(work: Work) -> Done | None:
+    async def recall(work: Work, /, *, anew: bool = False) -> Done | None:
         logbook = logbooks.get(work.plan.folder)
-        return None if logbook is None else await logbook.recall(work)
+        return None if logbook is None else await logbook.recall(work, anew=anew)
 
     remotes: dict[str, Remote] = {}
     parking = (

@@ -8,7 +8,7 @@ it is void once its offset was committed: who sets the group's offsets back want
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -59,7 +59,15 @@ class Done(NamedTuple):
     source: SourceState | Stat | None = None
 
 
-async def remember_nothing(_about: object) -> None:
+class Recall(Protocol):
+    """Tells what was done for a job: `Logbook.recall`."""
+
+    def __call__(self, work: Work, /, *, anew: bool = False) -> Awaitable[Done | None]:
+        """See `Logbook.recall`."""
+        ...
+
+
+async def remember_nothing(_about: object, *, anew: bool = False) -> None:  # noqa: ARG001 - as a logbook
     """Stand in for a logbook, where no job ever comes again."""
     await trio.lowlevel.checkpoint()
 
@@ -149,13 +157,19 @@ class Logbook:
             if calls:
                 await self._write(calls)
 
-    async def recall(self, work: Work) -> Done | None:
+    async def recall(self, work: Work, /, *, anew: bool = False) -> Done | None:
         """Tell what was done for a job by those who had it before, or by us before we lost it.
+
+        Args:
+            work: the job.
+            anew: read also what was noted since they were read last.
 
         Raises:
             LocalFileError: the notes cannot be read now.
         """
         origin = work.delivery.record.origin
+        if anew:
+            self._found.pop(origin[:2], None)
         line = (await self._notes_on(origin[:2])).pop(origin.offset, None)
         return None if line is None else _read(line, work)
 

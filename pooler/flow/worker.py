@@ -17,7 +17,7 @@ import trio
 
 from pooler.errors import ErrorCode, LocalFileError, PoolerError, RemoteError, SessionLost, TransferTimeout
 from pooler.flow.bandwidth import Bandwidth, SessionThrottle
-from pooler.flow.logbook import Done, remember_nothing
+from pooler.flow.logbook import Done, Recall, remember_nothing
 from pooler.flow.parking import never_park
 from pooler.flow.work import Copy, Landed, Reply, Work
 from pooler.model.job import After, Delivery, Direction
@@ -81,7 +81,7 @@ class Tools:
     doubt: Callable[[Work, LocalFileError, Callable[[], Awaitable[None]]], bool] = lambda *_: False
     removed: Callable[[str, str], None] = lambda _remote, _path: None
     note: Callable[[Done], Awaitable[object]] = remember_nothing
-    recall: Callable[[Work], Awaitable[Done | None]] = remember_nothing
+    recall: Recall = remember_nothing
     park: Callable[[Work, float], Awaitable[bool]] = never_park
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
 
@@ -242,7 +242,7 @@ class Worker:
         attempt = self._begin(work)
         try:
             again = work.copy is not None or await self._recall(work)
-            done = None if again else await self._run(attempt, limit_s)
+            done = None if again else await self._copy(work, attempt, limit_s)
         except PoolerError as error:
             await self._failed(work, error)
         except Exception as error:
@@ -284,6 +284,18 @@ class Worker:
 
     def _more_waits(self) -> bool:
         return not self.retiring and self._lane.statistics().current_buffer_used > 0
+
+    async def _copy(self, work: Work, attempt: Attempt, limit_s: float) -> Transferred | None:
+        """Make the copy; None where somebody else has made it meanwhile."""
+        try:
+            return await self._run(attempt, limit_s)
+        except PoolerError as error:
+            # A former owner that was frozen does not know yet that it is none. What it does with a source it
+            # notes before: so if that is gone, there may be a note by now.
+            goes = error.code is ErrorCode.FILE_NOT_FOUND and work.plan.options.after is not After.NONE
+            if goes and await self._recall(work, anew=True):
+                return None
+            raise
 
     async def _run(self, attempt: Attempt, limit_s: float) -> Transferred:
         transfer = download if attempt.plan.direction is Direction.DOWNLOAD else upload
@@ -344,9 +356,9 @@ class Worker:
         work.copy = Copy(outcome, done)
         await self._conclude(work, attempt)
 
-    async def _recall(self, work: Work) -> bool:
+    async def _recall(self, work: Work, *, anew: bool = False) -> bool:
         """Tell whether the job was done by somebody who could not answer it any more."""
-        known = await self._tools.recall(work)
+        known = await self._tools.recall(work, anew=anew)
         if known is None:
             return False
         outcome = known.outcome

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from pooler.errors import ErrorCode
 from pooler.flow.logbook import Done, Logbook, Partition
 from pooler.model.job import After, Delivery, Job, Origin, Record
 from pooler.model.outcome import Outcome, Peer, Status
@@ -202,6 +203,40 @@ async def test_what_others_did_meanwhile_is_looked_for_when_partitions_change_ha
         await late.give(download("2"))
         await late.endings.wait_empty()
     assert pods.server.transfers == ["/1", "/2"]
+
+
+@pytest.mark.parametrize("make", [download, upload])
+@pytest.mark.parametrize("after", [After.DELETE, After.MOVE])
+async def test_what_a_former_owner_does_while_we_have_the_job_is_found_once_its_source_is_gone(
+    pods: Pods, autojump_clock: MockClock, make: Any, after: After
+) -> None:
+    job = make("f", after=after, move_to="/done/f" if after is After.MOVE else None)
+    if make is download:
+        pods.server.stored["/f"] = CONTENT
+    thawed, owner = pods.pod(), pods.pod()
+    mine = owner.delivery(job)
+    other = owner.delivery(download("other"))
+    async with owner.running():
+        await owner.deliver([other])  # it reads the notes, and there is none
+        await owner.endings.wait_empty()
+        async with thawed.running():
+            await thawed.deliver([mine])
+            await thawed.endings.wait_empty()
+        await owner.deliver([mine])
+        await owner.endings.wait_empty()
+    if after is After.DELETE:  # one that was moved can be recognised without a note, as skipped
+        assert owner.outcomes()["f"] == thawed.outcomes()["f"]
+    assert owner.outcomes()["f"].failure is None
+    assert owner.outcomes()["f"].after == ("deleted" if after is After.DELETE else "moved")
+
+
+async def test_a_source_that_was_never_there_is_missing_however_often_one_looks(
+    pods: Pods, autojump_clock: MockClock
+) -> None:
+    (pods.folder / "source").unlink()
+    outcomes = await pods.run(upload("f", after=After.DELETE), copied=0)
+    assert outcomes["f"].failure is not None
+    assert outcomes["f"].failure.code is ErrorCode.FILE_NOT_FOUND
 
 
 @pytest.mark.parametrize("garbage", [b"[1", b"\0\xff\n", b'[1,0,"x"]\n', b'{"offset":1}\n', b"[1,0]\n"])
