@@ -223,7 +223,7 @@ async def run(
             deadline_s = configuration.settings.retry.deadline_seconds
             # Before the group is joined: who does not know what operators want must not take jobs.
             async with steered(kafka, steering), open_bridge(kafka, deadline_s) as bridge:
-                source = KafkaSource(bridge, kafka.retry_topics)
+                source = KafkaSource(bridge, kafka.retry_topics, kafka.priority_topic)
                 sink = KafkaSink(
                     bridge,
                     worker=worker_name(),
@@ -232,14 +232,15 @@ async def run(
                     metrics=metrics,
                 )
                 channel = trio.open_memory_channel[Answer](ANSWERS_ROOM)
+                window = Window(bridge.ledger, kafka)
                 crew = assemble(
                     configuration,
                     wants=source.wants,
                     answers=channel[0],
                     metrics=metrics,
-                    window=kafka.window_records + kafka.max_poll_records,
+                    window=window.room,
                     books=bridge.ledger,
-                    in_hand=Window(bridge.ledger, kafka),
+                    in_hand=window,
                     steering=steering,
                 )
                 bridge.when_lost(crew.partitions_changed)

@@ -1,8 +1,9 @@
-"""Shares the partitions out among the members: those of the jobs, and apart from them all others.
+"""Shares the partitions out among the members: those of each topic of jobs, and apart from them all others.
 
 aiokafka's sticky assignor gives each member as many partitions as the others, whatever their topic. With the
-retry topics among them a member could get nothing but these, and another all of the jobs. So both are shared
-out by themselves: as evenly as can be, and with as few of them moving as can be.
+retry topics among them a member could get nothing but these, and another all of the jobs. So these, those of
+the priority topic and the others are shared out by themselves: as evenly as can be, and with as few of them
+moving as can be.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,11 +15,11 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 _Members = Mapping[str, ConsumerProtocolMemberMetadata]
 
 
-def assignor(input_topic: str) -> type[StickyPartitionAssignor]:
+def assignor(*apart: str) -> type[StickyPartitionAssignor]:
     """Make the assignor of a group.
 
     Args:
-        input_topic: what is shared out apart from all else.
+        apart: topics, each of which is shared out apart from all else.
     """
 
     class Apart(StickyPartitionAssignor):  # type: ignore[misc]
@@ -29,7 +30,7 @@ def assignor(input_topic: str) -> type[StickyPartitionAssignor]:
             cls, cluster: ClusterMetadata, members: _Members
         ) -> dict[str, ConsumerProtocolMemberAssignment]:
             topics = {topic for member in members.values() for topic in member.subscription}
-            parts = [part for part in ({input_topic} & topics, topics - {input_topic}) if part]
+            parts = [part for part in (*({topic} & topics for topic in apart), topics - set(apart)) if part]
             shared = [super(Apart, cls).assign(cluster, _limited(members, part)) for part in parts]
             return {member: _joined(found[member] for found in shared) for member in members}
 

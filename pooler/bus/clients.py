@@ -42,7 +42,7 @@ def make_consumer(settings: KafkaSettings) -> Any:
         # Positions are set at each assignment; one that is out of range is to be loud.
         auto_offset_reset="none",
         isolation_level="read_committed",
-        partition_assignment_strategy=[assignor(settings.input_topic)],
+        partition_assignment_strategy=[assignor(*settings.job_topics)],
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.heartbeat_interval_ms,
         rebalance_timeout_ms=settings.rebalance_timeout_ms,

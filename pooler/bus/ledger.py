@@ -15,7 +15,7 @@ window spans more than that.
 import base64
 import binascii
 import zlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -271,7 +271,7 @@ class Load:
         self.records += 1
         self.size_bytes += size_bytes
 
-    def subtract(self, size_bytes: int, records: int = 1) -> None:
+    def subtract(self, size_bytes: int, records: int) -> None:
         """Count records out."""
         self.records -= records
         self.size_bytes -= size_bytes
@@ -287,6 +287,7 @@ class Ledger:
     def __init__(self) -> None:
         self.load = Load()
         self._books: dict[Partition, PartitionLedger] = {}
+        self._loads: defaultdict[str, Load] = defaultdict(Load)
 
     def __getitem__(self, partition: Partition) -> PartitionLedger:
         return self._books[partition]
@@ -296,6 +297,10 @@ class Ledger:
 
     def __contains__(self, partition: object) -> bool:
         return partition in self._books
+
+    def load_of(self, topic: str) -> Load:
+        """Tell how much of one topic is in hand."""
+        return self._loads[topic]
 
     def open(
         self, partition: Partition, offset: int, settled: Collection[int], topic_id: bytes = b""
@@ -317,19 +322,20 @@ class Ledger:
         else:
             before = len(book.pending)
             released = book.adopt(offset, settled)
-            self.load.subtract(released, before - len(book.pending))
+            self._subtract(partition[0], released, before - len(book.pending))
         return book
 
     def close(self, partition: Partition) -> None:
         """Give a partition up: what of it is in hand is somebody else's now."""
         book = self._books.pop(partition)
-        self.load.subtract(sum(book.pending.values()), len(book.pending))
+        self._subtract(partition[0], sum(book.pending.values()), len(book.pending))
 
     def receive(self, origin: Origin, size_bytes: int) -> bool:
         """Take in a record just read; False where it is settled or in hand already."""
         new = self._books[origin[:2]].receive(origin.offset, size_bytes)
         if new:
             self.load.add(size_bytes)
+            self._loads[origin.topic].add(size_bytes)
         return new
 
     def wants(self, origin: Origin) -> bool:
@@ -352,4 +358,8 @@ class Ledger:
         book = self._books.get(origin[:2])
         size = None if book is None else book.settle(origin.offset)
         if size is not None:
-            self.load.subtract(size)
+            self._subtract(origin.topic, size, 1)
+
+    def _subtract(self, topic: str, size_bytes: int, records: int) -> None:
+        for load in (self.load, self._loads[topic]):
+            load.subtract(size_bytes, records)

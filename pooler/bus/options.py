@@ -2,8 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -30,25 +29,7 @@ class AskedOptions(msgspec.Struct, forbid_unknown_fields=True):
     write_marker: bool | None = None
     check: bool | None = None
     order_key: Annotated[str, msgspec.Meta(min_length=1, max_length=1_024)] | None = None
-
-
-# Options that records may hold already and that this version does not know how to honour: taken where
-# they ask for nothing, refused where they ask for something.
-_ASKING_NOTHING: Mapping[str, tuple[Any, ...]] = {
-    "priority": (None,),
-}
-
-
-def supported(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what asks for nothing that this version could not do.
-
-    Raises:
-        ValueError: something asks for it.
-    """
-    for name, nothing in _ASKING_NOTHING.items():
-        if name in options and options[name] not in nothing:
-            raise ValueError(f"Not supported by this version - at `$.options.{name}`")
-    return {name: value for name, value in options.items() if name not in _ASKING_NOTHING}
+    priority: Literal["high", "normal"] | None = None
 
 
 def options_of(asked: AskedOptions, *, source_path: str, task_id: str, record: Record) -> Options:
@@ -85,6 +66,7 @@ def options_of(asked: AskedOptions, *, source_path: str, task_id: str, record: R
         write_marker=bool(asked.write_marker),
         check=bool(asked.check),
         order_key=asked.order_key,
+        urgent=asked.priority == "high",
     )
 
 

@@ -23,6 +23,7 @@ from pooler.bus.ownership import Ownership
 from pooler.bus.records import record_size
 from pooler.bus.retries import Dues
 from pooler.bus.start import AT_FIRST, Start, Stop, remade
+from pooler.bus.window import Window
 from pooler.config.settings import KafkaSettings
 from pooler.errors import BusError
 from pooler.model.job import Origin, Record
@@ -31,7 +32,6 @@ log = structlog.get_logger(__name__)
 
 _POLL_MS = 200
 _FREEZE_S = 10.0
-_LOW_MARK = 0.5  # pausing forgets what was prefetched: seldom, then, and with room between the marks
 
 
 class ConsumerPump(ConsumerRebalanceListener):
@@ -74,11 +74,10 @@ class ConsumerPump(ConsumerRebalanceListener):
         self._outlived: set[Partition] = set()
         self._dues = Dues(settings.retry_topics)
         self._opened = 0
-        # Never full: a batch has at least one record, and reading stops at `window_records`.
-        room = settings.window_records + settings.max_poll_records
-        self._to_records, self.records = trio.open_memory_channel[list[Record]](room)
+        self._window = Window(ledger, settings)
+        # Never full: a batch has at least one record, and reading stops when the window is full.
+        self._to_records, self.records = trio.open_memory_channel[list[Record]](self._window.room)
         self._taking = True
-        self._crowded = False
 
     def stop_taking(self) -> None:
         """Read nothing more; polling goes on, so that the partitions stay ours."""
@@ -96,7 +95,7 @@ class ConsumerPump(ConsumerRebalanceListener):
         Raises:
             BusError: the topic cannot be read.
         """
-        self._consumer.subscribe([self._settings.input_topic, *self._settings.retry_topics], listener=self)
+        self._consumer.subscribe([*self._settings.job_topics, *self._settings.retry_topics], listener=self)
         while True:
             self._check_membership()
             if self._ownership.settled.is_set():
@@ -152,8 +151,8 @@ class ConsumerPump(ConsumerRebalanceListener):
         # Only now: what was made ready before does not know yet what a former owner has answered.
         self._ownership.epoch += 1
         self._ownership.settled.set()
-        jobs, parked = _numbers(mine, self._settings.input_topic)
-        log.info("partitions_assigned", partitions=jobs, retry_partitions=parked)
+        jobs, urgent, parked = _numbers(mine, self._settings)
+        log.info("partitions_assigned", partitions=jobs, priority_partitions=urgent, retry_partitions=parked)
 
     def _take_on(self, partition: Partition, start: Start) -> int:
         """Open a book, or keep the one that is open; tell where reading goes on."""
@@ -227,17 +226,13 @@ class ConsumerPump(ConsumerRebalanceListener):
 
         A rebalance forgets pauses, so what is asked for is compared with what is, each time.
         """
-        load, settings = self._ledger.load, self._settings
-        mark = _LOW_MARK if self._crowded else 1.0
-        self._crowded = (
-            load.records >= mark * settings.window_records or load.size_bytes >= mark * settings.window_bytes
-        )
+        self._window.look()
         paused, assigned, now_ms = self._consumer.paused(), self._consumer.assignment(), _now_ms()
         for partition in self._mine:
             here = TopicPartition(*partition)
             if here not in assigned:
                 continue
-            full = self._crowded or not self._taking or partition in self.stopped
+            full = self._window.crowded(partition[0]) or not self._taking or partition in self.stopped
             full = full or self._ledger[partition].full or self._dues.holds(partition, now_ms)
             if full and here not in paused:
                 self._consumer.pause(here)
@@ -268,10 +263,19 @@ class ConsumerPump(ConsumerRebalanceListener):
         self._ownership.lost()
 
 
-def _numbers(partitions: Iterable[Partition], input_topic: str) -> tuple[list[int], list[str]]:
-    """Tell, for the log, which partitions of the input topic there are, and which others."""
-    jobs = sorted(number for topic, number in partitions if topic == input_topic)
-    return jobs, sorted(f"{topic}-{number}" for topic, number in partitions if topic != input_topic)
+def _numbers(
+    partitions: Iterable[Partition], settings: KafkaSettings
+) -> tuple[list[int], list[int], list[str]]:
+    """Tell, for the log, which partitions are ours: of jobs, of urgent jobs, and of what is parked."""
+    jobs, urgent, others = list[int](), list[int](), list[str]()
+    for topic, number in sorted(partitions):
+        if topic == settings.input_topic:
+            jobs.append(number)
+        elif topic == settings.priority_topic:
+            urgent.append(number)
+        else:
+            others.append(f"{topic}-{number}")
+    return jobs, urgent, others
 
 
 def _now_ms() -> int:

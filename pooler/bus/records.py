@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from pooler.bus.options import AskedOptions, options_of, supported
+from pooler.bus.options import AskedOptions, options_of
 from pooler.errors import ErrorCode
 from pooler.model.job import Direction, Endpoint, Job, Record, marker_of
 from pooler.model.outcome import Outcome, Status
@@ -167,10 +167,7 @@ def _asked(fields: dict[str, Any]) -> _Nested | _Flat:
     flat = [name for name in _FLAT_FIELDS if name in fields]
     if nested and flat:
         raise ValueError(f"Both forms at once: `source` or `destination` beside `{flat[0]}`")
-    options = fields.get("options")
-    if isinstance(options, dict):
-        fields = fields | {"options": supported(options)}
-    elif options is None:
+    if fields.get("options") is None:
         fields = {name: value for name, value in fields.items() if name != "options"}
     return msgspec.convert(fields, _Nested) if nested else msgspec.convert(fields, _Flat)
 

@@ -39,13 +39,18 @@ Answer = Ended | Unreadable | Parked
 
 
 def read(
-    record: Record, retry_topics: Container[str] = (), *, wall_s: Callable[[], float] = time.time
+    record: Record,
+    retry_topics: Container[str] = (),
+    *,
+    priority_topic: str = "",
+    wall_s: Callable[[], float] = time.time,
 ) -> Delivery | Unreadable:
     """Decode one record.
 
     Args:
         record: as it was read.
         retry_topics: where jobs are parked, for what they bear with them.
+        priority_topic: where all jobs are urgent, also when they have been parked meanwhile.
         wall_s: tells the seconds since 1970.
 
     Returns:
@@ -55,7 +60,8 @@ def read(
     if parked is None:
         decoded = records.decode(record)
         if isinstance(decoded, Job):
-            return Delivery(decoded, record, trio.current_time())
+            urgent = decoded.options.urgent or record.origin.topic == priority_topic
+            return Delivery(decoded, record, trio.current_time(), urgent=urgent)
         return Unreadable(record, decoded)
     record, past, not_before_ms = parked
     decoded = records.decode(original(record, past))
@@ -63,20 +69,26 @@ def read(
         return Unreadable(record, decoded, past)
     now, now_ms = trio.current_time(), wall_s() * 1000
     received = now - max(0.0, now_ms - past.first_seen_ms) / 1000
-    return Delivery(decoded, record, received, past, now + (not_before_ms - now_ms) / 1000)
+    not_before = now + (not_before_ms - now_ms) / 1000
+    urgent = decoded.options.urgent or past.origin.topic == priority_topic
+    return Delivery(decoded, record, received, past, not_before, urgent)
 
 
 class KafkaSource:
-    """Deliveries from the input topic and the retry topics, until told to stop.
+    """Deliveries from the topics of jobs and the retry topics, until told to stop.
 
     Args:
         bridge: the way to Kafka.
         retry_topics: where jobs are parked.
+        priority_topic: where urgent jobs come from; empty where there is none.
     """
 
-    def __init__(self, bridge: KafkaBridge, retry_topics: Container[str] = ()) -> None:
+    def __init__(
+        self, bridge: KafkaBridge, retry_topics: Container[str] = (), priority_topic: str = ""
+    ) -> None:
         self._bridge = bridge
         self._retry_topics = retry_topics
+        self._priority_topic = priority_topic
 
     async def run(
         self, deliveries: trio.MemorySendChannel[Delivery], answers: trio.MemorySendChannel[Answer]
@@ -90,7 +102,7 @@ class KafkaSource:
         with deliveries, answers:
             async for batch in self._bridge.records:
                 for record in batch:
-                    found = read(record, self._retry_topics)
+                    found = read(record, self._retry_topics, priority_topic=self._priority_topic)
                     if isinstance(found, Delivery):
                         await deliveries.send(found)
                     else:

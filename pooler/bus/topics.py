@@ -91,11 +91,11 @@ def _judged(topic: Topic, settings: KafkaSettings, deadline_s: float) -> Iterato
             f"cleanup.policy is {topic.config['cleanup.policy']}: of records with one key all but the last "
             "would vanish: expected delete",
         )
-    if name == settings.input_topic or name in settings.retry_topics:
+    if name in settings.job_topics or name in settings.retry_topics:
         # A parked job is written anew at each step, however long it waits in all. But a service that is not
         # running writes nothing, and what it has parked may wait for it until its deadline.
         yield from _kept(topic, deadline_s + settings.retry_topics.get(name, 0))
-    if name != settings.input_topic:
+    if name not in settings.job_topics:
         yield from _written(topic, settings)
     if hidden := [key for key in _CONFIGS if key not in topic.config]:
         yield Finding("warn", name, f"we may not see {', '.join(hidden)}: expected the right to")
@@ -190,7 +190,7 @@ async def examine_topics(settings: KafkaSettings, deadline_s: float) -> list[Fin
     """
     admin = clients.make_admin(settings)
     names = (
-        settings.input_topic,
+        *settings.job_topics,
         settings.result_topic,
         settings.fail_topic,
         settings.dlq_topic,

@@ -1,8 +1,8 @@
 """How much is in hand, as those see it who may let go of some of it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from pooler.bus.ledger import SPAN_LIMIT, Ledger, Partition
+from pooler.bus.ledger import SPAN_LIMIT, Ledger, Load, Partition
 from pooler.bus.records import record_size
 from pooler.bus.retries import HEADERS_BYTES
 from pooler.config.settings import KafkaSettings
@@ -10,6 +10,45 @@ from pooler.model.job import Delivery
 
 _NEARLY_ALL = 0.5
 _HEAD = 0.25
+_URGENT = 0.25
+_LOW_MARK = 0.5  # pausing forgets what was prefetched: seldom, then, and with room between the marks
+
+
+class Part:
+    """A part of the window, which is filled by some topics alone.
+
+    Args:
+        load: tells how much of it is taken.
+        records: how many jobs there may be.
+        size_bytes: how many bytes their records may have.
+        holds: whether the jobs of a topic count here.
+
+    Attributes:
+        size: how many jobs there may be.
+        crowded: whether nothing more is to be read.
+    """
+
+    def __init__(
+        self, load: Callable[[], Load], records: int, size_bytes: int, holds: Callable[[str], bool]
+    ) -> None:
+        self.size = records
+        self.crowded = False
+        self._load = load
+        self._size_bytes = size_bytes
+        self._holds = holds
+
+    def holds(self, topic: str) -> bool:
+        """Tell whether the jobs of a topic count here."""
+        return self._holds(topic)
+
+    def fill(self) -> float:
+        """Tell how much of it is taken, in jobs or in bytes: 1 for all of it."""
+        load = self._load()
+        return max(load.records / self.size, load.size_bytes / self._size_bytes)
+
+    def look(self) -> None:
+        """See whether it is crowded: from when it is full until there is room again."""
+        self.crowded = self.fill() >= (_LOW_MARK if self.crowded else 1.0)
 
 
 class Window:
@@ -18,21 +57,38 @@ class Window:
     Args:
         ledger: the books of the partitions that are ours.
         settings: how much may be in hand.
+
+    Attributes:
+        parts: its parts: of the urgent jobs, if there are any, and of all others.
     """
 
     def __init__(self, ledger: Ledger, settings: KafkaSettings) -> None:
         self._ledger = ledger
         self._settings = settings
+        urgent, records, size_bytes = settings.priority_topic, settings.window_records, settings.window_bytes
+        self.parts = [Part(self._others, records, size_bytes, lambda topic: topic != urgent)]
+        if urgent:
+            # Apart from the others, so that neither can keep the other from being read.
+            few, small = max(1, round(_URGENT * records)), max(1, round(_URGENT * size_bytes))
+            self.parts.append(Part(lambda: ledger.load_of(urgent), few, small, lambda topic: topic == urgent))
 
     @property
-    def size(self) -> int:
-        """How many jobs there may be."""
-        return self._settings.window_records
+    def room(self) -> int:
+        """How many jobs may be in hand at most, with the last batch that is read."""
+        return sum(part.size for part in self.parts) + self._settings.max_poll_records
 
-    def fill(self) -> float:
-        """Tell how much of it is taken, in jobs or in bytes: 1 for all of it."""
-        load, settings = self._ledger.load, self._settings
-        return max(load.records / settings.window_records, load.size_bytes / settings.window_bytes)
+    def look(self) -> None:
+        """See which topics are to be read on."""
+        for part in self.parts:
+            part.look()
+
+    def crowded(self, topic: str) -> bool:
+        """Tell whether nothing more of a topic is to be read."""
+        return any(part.crowded and part.holds(topic) for part in self.parts)
+
+    def _others(self) -> Load:
+        load, urgent = self._ledger.load, self._ledger.load_of(self._settings.priority_topic)
+        return Load(load.records - urgent.records, load.size_bytes - urgent.size_bytes)
 
     def heads(self) -> Mapping[Partition, int]:
         """Tell which partitions are held up by the few oldest of their jobs; below which offset these are.

@@ -20,7 +20,12 @@ app = App(name="job")
 
 
 @app.command
-async def submit(jobs: Annotated[str, Parameter(allow_leading_hyphen=True)], *, files: Files = HERE) -> int:
+async def submit(
+    jobs: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *,
+    urgent: Annotated[bool, Parameter(negative="")] = False,
+    files: Files = HERE,
+) -> int:
     """Write a list of jobs to the input topic: one JSON object a line.
 
     The record's key is the remote's name, so that one remote's jobs stay in one partition. A line that is no
@@ -30,9 +35,15 @@ async def submit(jobs: Annotated[str, Parameter(allow_leading_hyphen=True)], *, 
 
     Args:
         jobs: a file, or ``-`` for the standard input.
+        urgent: write them to the priority topic, for them to overtake the others.
         files: where the configuration stands.
     """
     configuration = files.load()
+    kafka = configuration.settings.kafka
+    topic = kafka.priority_topic if urgent else kafka.input_topic
+    if not topic:
+        print("--urgent: there is no priority topic: expected one as kafka.priority_topic", file=sys.stderr)
+        return exits.USAGE
     logs.configure("WARNING", "console", sys.stderr)
     try:
         stream = open_list(jobs)
@@ -41,9 +52,9 @@ async def submit(jobs: Annotated[str, Parameter(allow_leading_hyphen=True)], *, 
         return exits.USAGE
     with stream:
         checked = _Checked(jobs, lines(stream), configuration.connections)
-        count = await write(configuration.settings.kafka, checked)
+        count = await write(kafka, checked, topic)
     await trio.lowlevel.checkpoint()
-    print(f"submitted {count} jobs to {configuration.settings.kafka.input_topic}")
+    print(f"submitted {count} jobs to {topic}")
     return exits.OTHER if checked.refused else exits.OK
 
 

@@ -28,6 +28,7 @@ Host = Annotated[str, Field(min_length=1)]
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _PLACEHOLDER = re.compile(r"\{(input_topic|delay)\}")
+_TOPICS = ("input_topic", "priority_topic", "result_topic", "fail_topic", "dlq_topic")
 _UNITS = ((3600, "h"), (60, "m"))
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})")
 
@@ -73,6 +74,8 @@ class KafkaSettings(KafkaSecurity, Backoff):
     """The group whose members share the jobs."""
     input_topic: str = "ftp-tasks"
     """Where jobs are read."""
+    priority_topic: str = ""
+    """Where urgent jobs are read, which overtake those of the input topic; empty where there are none."""
     result_topic: str = "ftp-results"
     """Where successes and skipped jobs are answered."""
     fail_topic: str = "ftp-failures"
@@ -135,6 +138,11 @@ class KafkaSettings(KafkaSecurity, Backoff):
         return min(30_000, self.session_timeout_ms * 2 // 3)
 
     @property
+    def job_topics(self) -> tuple[str, ...]:
+        """Where jobs are sent: the input topic, and the priority topic where there is one."""
+        return (self.input_topic, self.priority_topic) if self.priority_topic else (self.input_topic,)
+
+    @property
     def retry_topics(self) -> Mapping[str, float]:
         """Where jobs are parked: topics, each with its delay in seconds, the shortest first."""
         return {
@@ -175,8 +183,16 @@ class KafkaSettings(KafkaSecurity, Backoff):
     def _topic(cls, value: str, info: ValidationInfo) -> str:
         if not _TOPIC.fullmatch(value) or value in {".", ".."}:
             raise ValueError(f"expected a topic's name (letters, digits, '.', '_', '-'), got {value!r}")
-        if info.field_name != "input_topic" and value == info.data.get("input_topic"):
-            raise ValueError(f"{value!r} is input_topic: answers would be read as jobs")
+        for read in ("input_topic", "priority_topic"):
+            if value == info.data.get(read):
+                raise ValueError(f"{value!r} is {read}: answers would be read as jobs")
+        return value
+
+    @field_validator("priority_topic")
+    @classmethod
+    def _priority_topic(cls, value: str, info: ValidationInfo) -> str:
+        if value and (not _TOPIC.fullmatch(value) or value in {".", "..", info.data.get("input_topic")}):
+            raise ValueError(f"expected the name of another topic, or nothing, got {value!r}")
         return value
 
     @field_validator("retry_delays_seconds")
@@ -191,7 +207,7 @@ class KafkaSettings(KafkaSecurity, Backoff):
     def _retry_topic(cls, value: str, info: ValidationInfo) -> str:
         if "{delay}" not in value or not _TOPIC.fullmatch(_PLACEHOLDER.sub("x", value)):
             raise ValueError(f"expected a topic's name with {{delay}} in it, got {value!r}")
-        taken = {info.data.get(key) for key in ("input_topic", "result_topic", "fail_topic", "dlq_topic")}
+        taken = {info.data.get(key) for key in _TOPICS}
         for delay_s in info.data.get("retry_delays_seconds", ()):
             name = value.format(input_topic=info.data.get("input_topic", ""), delay=_short(delay_s))
             if name in taken or not _TOPIC.fullmatch(name):
@@ -204,7 +220,7 @@ class KafkaSettings(KafkaSecurity, Backoff):
     @classmethod
     def _control_topic(cls, value: str, info: ValidationInfo) -> str:
         name = value.replace("{input_topic}", info.data.get("input_topic", ""))
-        others = {info.data.get(key) for key in ("input_topic", "result_topic", "fail_topic", "dlq_topic")}
+        others = {info.data.get(key) for key in _TOPICS}
         if name and (not _TOPIC.fullmatch(name) or name in {".", "..", *others}):
             raise ValueError(f"expected the name of another topic, or nothing, got {value!r}")
         return value

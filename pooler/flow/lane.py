@@ -1,8 +1,9 @@
 """The jobs of one remote that wait: for a worker, or for the time of their next attempt.
 
-It is a memory channel that the workers take from, and so first come, first served. What waits in it is looked
-over now and then, since a remote may be away, or paused, for good: then no worker comes, and somebody else
-must end the jobs whose deadline has passed, and drop those that a rebalance took from us.
+Workers wait at a memory channel of turns: there is one in it for each job, and who gets one takes the job
+that is to go next (`pooler.flow.turns`). What waits is looked over now and then, since a remote may be
+away, or paused, for good: then no worker comes, and somebody else must end the jobs whose deadline has
+passed, and drop those that a rebalance took from us.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from pooler.errors import PoolerError
+from pooler.flow.turns import Turns
 from pooler.flow.work import Work
 from pooler.model.job import Delivery
 from pooler.model.outcome import Outcome
@@ -37,12 +39,13 @@ class Lane:
         drop: Callable[[Work], None],
         why: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self._send, self._receive = trio.open_memory_channel[Work](room)
+        self._grant, self._granted = trio.open_memory_channel[None](room)
+        self._turns = Turns()
         self._wants = wants
         self._end = end
         self._drop = drop
         self._why = why
-        self._news = False
+        self._news: set[str] = set()
         self._filled = trio.Event()
         self._scope = trio.CancelScope()
         self._later: trio.Nursery | None = None
@@ -50,24 +53,33 @@ class Lane:
     @property
     def waiting(self) -> int:
         """How many jobs wait for a worker."""
-        return self._receive.statistics().current_buffer_used
+        return self._granted.statistics().current_buffer_used
 
-    def receiver(self) -> trio.MemoryReceiveChannel[Work]:
-        """Make a worker's own end, which is the worker's to close."""
-        return self._receive.clone()
+    async def next(self) -> Work:
+        """Wait for a job, and take it out.
+
+        Cancellation: none is taken out.
+        """
+        while True:
+            await self._granted.receive()
+            work = self._turns.take()
+            # Between the turn and the worker's waking somebody may have taken the job out.
+            if work is not None:
+                return work
 
     def put(self, work: Work) -> None:
         """Let a job wait for a worker."""
         while True:
             try:
-                self._send.send_nowait(work)
+                self._grant.send_nowait(None)
             except trio.WouldBlock:
                 # What is ours fits; so there are jobs here that a rebalance took from us.
                 if not self._drop_lost():
                     raise
             else:
+                self._turns.add(work)
                 self._filled.set()
-                self._news = True
+                self._news.add(work.delivery.record.origin.topic)
                 return
 
     def put_later(self, work: Work, after_s: float, arrived: Callable[[], None]) -> None:
@@ -113,37 +125,23 @@ class Lane:
         """Take out all that waits, to go on with it elsewhere."""
         return self._take_out(lambda _: True)
 
-    def take_news(self) -> bool:
-        """Tell whether a job has come in since this was asked last."""
-        news, self._news = self._news, False
+    def take_news(self) -> set[str]:
+        """Tell from which topics a job has come in since this was asked last."""
+        news, self._news = self._news, set()
         return news
 
     def count(self, is_meant: Callable[[Work], bool]) -> int:
         """Tell how many of the jobs that wait are meant."""
-        found = 0
-
-        def look(work: Work) -> bool:
-            nonlocal found
-            found += is_meant(work)
-            return False
-
-        self._take_out(look)
-        return found
+        return sum(map(is_meant, self._turns))
 
     def take_last(self, count: int, is_meant: Callable[[Work], bool]) -> list[Work]:
-        """Take out jobs, so many at most: of those that are meant the last ones; the last one first."""
-        taken: list[Work] = []
-        kept: list[Work] = []
-        for work in reversed(self.take_all()):
-            (taken if len(taken) < count and is_meant(work) else kept).append(work)
-        for work in reversed(kept):
-            self._send.send_nowait(work)
-        return taken
+        """Take out jobs, so many at most: see `pooler.flow.turns.Turns.take_last`."""
+        return self._without_turns(self._turns.take_last(count, is_meant))
 
     async def give_up(self, error: PoolerError) -> None:
         """End every job that waits for a worker: nobody is going to come for it."""
-        while self.waiting:
-            work = self._receive.receive_nowait()
+        while self.waiting and (work := self._turns.take()) is not None:
+            self._granted.receive_nowait()
             await self._end(work, work.failure(error.code, str(error), retriable=error.retriable))
 
     async def _look_over(self, given_up: Callable[[], PoolerError | None]) -> None:
@@ -181,12 +179,10 @@ class Lane:
         return bool(lost)
 
     def _take_out(self, is_meant: Callable[[Work], bool]) -> list[Work]:
-        """Take jobs out; the others keep their order, since no worker waits while there are any."""
-        taken = []
-        for _ in range(self.waiting):
-            work = self._receive.receive_nowait()
-            if is_meant(work):
-                taken.append(work)
-            else:
-                self._send.send_nowait(work)
+        return self._without_turns(self._turns.take_out(is_meant))
+
+    def _without_turns(self, taken: list[Work]) -> list[Work]:
+        """Take back the turns of jobs that were taken out, but for those that a worker has got already."""
+        for _ in range(min(len(taken), self.waiting)):
+            self._granted.receive_nowait()
         return taken

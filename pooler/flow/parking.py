@@ -5,7 +5,7 @@ one that is too large for a retry topic, and one that is done and not yet answer
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from math import inf
 from typing import Protocol
 
@@ -53,16 +53,30 @@ class Place(Protocol):
         ...
 
 
-class Window(Protocol):
-    """How much is in hand."""
+class Part(Protocol):
+    """A part of the window, which is filled by some topics alone.
 
-    @property
-    def size(self) -> int:
-        """How many jobs there may be."""
+    Attributes:
+        size: how many jobs there may be.
+    """
+
+    size: int
+
+    def holds(self, topic: str) -> bool:
+        """Tell whether the jobs of a topic count here."""
         ...
 
     def fill(self) -> float:
         """Tell how much of it is taken, in jobs or in bytes: 1 for all of it."""
+        ...
+
+
+class Window(Protocol):
+    """How much is in hand."""
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """Its parts: none can keep another from being filled."""
         ...
 
     def heads(self) -> Mapping[tuple[str, int], int]:
@@ -107,7 +121,9 @@ class Parking:
         self._window = window
         self._is_done = is_done
         self._fits = fits
-        self._fed_at: dict[str, float] = {}
+        # When jobs came in last, by remote and topic.
+        self._fed_at: dict[tuple[str, str], float] = {}
+        self._begun = -inf
         self._said_at: dict[tuple[str, str], float] = {}
         self._unsaid: Counter[tuple[str, str]] = Counter()
         self._scope = trio.CancelScope()
@@ -134,7 +150,7 @@ class Parking:
 
         Cancellation: what was being parked is still ours, and has no outcome.
         """
-        self._fed_at = dict.fromkeys(self._remotes, trio.current_time())
+        self._begun = trio.current_time()
         with self._scope:
             while self._ladder:
                 await trio.sleep(_LOOK_S)
@@ -170,26 +186,37 @@ class Parking:
             await self._park_from(remote, remote.lane.waiting, "window", holds_up)
 
     async def _relieve(self) -> None:
-        """Park what would fill the whole window."""
-        now, fill = trio.current_time(), self._window.fill()
+        """Park what would fill all of a part of the window."""
+        now = trio.current_time()
         for name, remote in self._remotes.items():
-            if remote.lane.take_news():
-                self._fed_at[name] = now
-        if fill < 0.5:  # noqa: PLR2004 - spares counting: nobody is in anybody's way
-            return
+            self._fed_at.update(((name, topic), now) for topic in remote.lane.take_news())
+        for part in self._window.parts:
+            fill = part.fill()
+            if fill >= 0.5:  # noqa: PLR2004 - spares counting: nobody is in anybody's way
+                await self._relieve_part(part, fill)
+
+    async def _relieve_part(self, part: Part, fill: float) -> None:
+        def counts(work: Work) -> bool:
+            return part.holds(work.delivery.record.origin.topic)
+
         backlogs = {
             name: Backlog(
-                remote.lane.count(self._may_leave),
+                remote.lane.count(lambda work: counts(work) and self._may_leave(work)),
                 served=self._is_served(remote),
-                hungry=remote.lane.waiting == 0
-                and self._is_served(remote)
+                hungry=self._is_served(remote)
+                and not remote.lane.count(counts)
                 # One that has got nothing for so long, though others were parked, has nothing in the topic.
-                and now - self._fed_at[name] < _HUNGRY_S,
+                and trio.current_time() - self._last_fed(name, part) < _HUNGRY_S,
             )
             for name, remote in self._remotes.items()
         }
-        for name, jobs in relieve(backlogs, self._window.size, fill).items():
-            await self._park_from(self._remotes[name], jobs, "window")
+        for name, jobs in relieve(backlogs, part.size, fill).items():
+            await self._park_from(self._remotes[name], jobs, "window", counts)
+
+    def _last_fed(self, remote: str, part: Part) -> float:
+        """Tell when a remote got a job that counts in a part, or when we began to look."""
+        fed = (at for (name, topic), at in self._fed_at.items() if name == remote and part.holds(topic))
+        return max(fed, default=self._begun)
 
     def _is_served(self, remote: Place) -> bool:
         return not remote.paused and remote.away_since is None

@@ -323,22 +323,21 @@ class Remote:
         return self._opener.unreachable() if self.policy.give_up else None
 
     async def _employ(self, session: Session) -> None:
-        with self.lane.receiver() as lane:
-            worker = Worker(session, lane, self, self._tools)
-            # Before anything is awaited: the limit counts this session at every moment.
-            self._workers.add(worker)
-            self.group.opened(self.group.standing)
-            self._budget.look_again()
+        worker = Worker(session, self.lane, self, self._tools)
+        # Before anything is awaited: the limit counts this session at every moment.
+        self._workers.add(worker)
+        self.group.opened(self.group.standing)
+        self._budget.look_again()
+        try:
+            await self._leftovers.sweep(session)
+            await worker.run()
+        finally:
+            worker.retiring = True
+            worker.close()
             try:
-                await self._leftovers.sweep(session)
-                await worker.run()
+                await session.aclose()
             finally:
-                worker.retiring = True
-                worker.close()
-                try:
-                    await session.aclose()
-                finally:
-                    self._workers.discard(worker)
+                self._workers.discard(worker)
 
     # ---- what workers call ----------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import trio
 
 from pooler.errors import ErrorCode, LocalFileError, PoolerError, RemoteError, SessionLost, TransferTimeout
 from pooler.flow.bandwidth import Bandwidth, SessionThrottle
+from pooler.flow.lane import Lane
 from pooler.flow.logbook import Done, Recall, remember_nothing
 from pooler.flow.parking import never_park
 from pooler.flow.work import Copy, Landed, Reply, Work
@@ -132,7 +133,7 @@ class Worker:
 
     Args:
         session: opened, and this worker's alone; the worker does not close it.
-        lane: where jobs come from; this worker's own clone.
+        lane: where jobs come from.
         employer: the remote that it belongs to.
         tools: what all workers share.
 
@@ -143,9 +144,7 @@ class Worker:
         retiring: to end after the job in hand.
     """
 
-    def __init__(
-        self, session: Session, lane: trio.MemoryReceiveChannel[Work], employer: Employer, tools: Tools
-    ) -> None:
+    def __init__(self, session: Session, lane: Lane, employer: Employer, tools: Tools) -> None:
         self.session = session
         self.work: Work | None = None
         self.bytes_moved = 0
@@ -212,10 +211,10 @@ class Worker:
             with self._idle:
                 while trio.current_time() < give_up_at:
                     with trio.move_on_at(min(give_up_at, trio.current_time() + self._tools.keepalive_s)):
-                        return await self._lane.receive()
+                        return await self._lane.next()
                     if trio.current_time() < give_up_at:
                         await self.session.keep_alive()
-        except (RemoteError, trio.EndOfChannel):
+        except RemoteError:
             return None
         return None
 
@@ -283,7 +282,7 @@ class Worker:
         )
 
     def _more_waits(self) -> bool:
-        return not self.retiring and self._lane.statistics().current_buffer_used > 0
+        return not self.retiring and self._lane.waiting > 0
 
     async def _copy(self, work: Work, attempt: Attempt, limit_s: float) -> Transferred | None:
         """Make the copy; None where somebody else has made it meanwhile."""

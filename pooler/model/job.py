@@ -75,6 +75,7 @@ class Options:
         check: do everything but the bytes.
         order_key: jobs with an equal one are done one after the other, in the order they came; None where
             the job minds nobody.
+        urgent: the job goes before others of its remote that wait.
     """
 
     overwrite: Overwrite = Overwrite.ALWAYS
@@ -90,6 +91,7 @@ class Options:
     write_marker: bool = False
     check: bool = False
     order_key: str | None = None
+    urgent: bool = False
 
 
 def marker_of(path: str) -> str:
@@ -191,6 +193,7 @@ class Delivery:
         received: when it was first read, in seconds of ``trio.current_time()``.
         past: what it has behind it; None where it was never parked.
         not_before: when it may be begun, in the same seconds.
+        urgent: whether it goes before others of its remote that wait.
     """
 
     job: Job
@@ -198,6 +201,7 @@ class Delivery:
     received: float
     past: Past | None = None
     not_before: float = -inf
+    urgent: bool = False
 
     @property
     def original(self) -> Record:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pooler.bus.assignor import assignor
 
-JOBS = "ftp-tasks"
+JOBS, URGENT = "ftp-tasks", "urgent-tasks"
 
 
 class Group:
@@ -23,7 +23,7 @@ class Group:
 
     def settle(self, *members: str) -> None:
         """Share out among these members, each with what it had before."""
-        rule = assignor(JOBS)
+        rule = assignor(JOBS, URGENT)
         metadata = {
             member: rule._metadata(list(self._topics), sorted(self.has.get(member, set())), self._generation)
             for member in members
@@ -36,15 +36,19 @@ class Group:
         found: Mapping[str, Any] = rule.assign(cluster, metadata)
         self.has = {member: set(found[member].partitions()) for member in members}
 
-    def shares(self, *, of_jobs: bool) -> list[int]:
-        """How many each has, of the jobs' topic or of the others."""
-        return [sum((place.topic == JOBS) is of_jobs for place in had) for had in self.has.values()]
+    def shares(self, kind: str | None) -> list[int]:
+        """How many each has, of a topic of jobs, or of the others."""
+        return [sum(_kind(place) == kind for place in had) for had in self.has.values()]
 
     def assert_even(self) -> None:
         everything = [place for had in self.has.values() for place in had]
         assert len(everything) == len(set(everything)) == sum(self._topics.values())
-        for of_jobs in (True, False):
-            assert max(self.shares(of_jobs=of_jobs)) - min(self.shares(of_jobs=of_jobs)) <= 1
+        for kind in (JOBS, URGENT, None):
+            assert max(self.shares(kind)) - min(self.shares(kind)) <= 1
+
+
+def _kind(place: TopicPartition) -> str | None:
+    return place.topic if place.topic in {JOBS, URGENT} else None
 
 
 def test_a_second_member_gets_half_of_the_jobs_and_not_half_of_all() -> None:
@@ -53,8 +57,8 @@ def test_a_second_member_gets_half_of_the_jobs_and_not_half_of_all() -> None:
     before = group.has["a"]
     group.settle("a", "b")
     group.assert_even()
-    assert group.shares(of_jobs=True) == [2, 2]
-    assert group.shares(of_jobs=False) == [2, 2]
+    assert group.shares(JOBS) == [2, 2]
+    assert group.shares(None) == [2, 2]
     # What stays, stays where it was.
     assert group.has["a"] < before
 
@@ -67,15 +71,17 @@ def test_without_retry_topics_it_is_as_it_was() -> None:
 
 @given(
     st.integers(1, 12),
+    st.integers(0, 5),
     st.lists(st.integers(1, 4), max_size=4),
     st.lists(
         st.lists(st.sampled_from("abcdef"), min_size=1, max_size=6, unique=True), min_size=1, max_size=6
     ),
 )
-def test_whoever_comes_and_goes_both_are_shared_out_evenly(
-    jobs: int, parked: list[int], memberships: list[list[str]]
+def test_whoever_comes_and_goes_all_kinds_are_shared_out_evenly(
+    jobs: int, urgent: int, parked: list[int], memberships: list[list[str]]
 ) -> None:
-    group = Group(ftp_tasks=jobs, **{f"parked_{number}": count for number, count in enumerate(parked)})
+    others = {f"parked_{number}": count for number, count in enumerate(parked)}
+    group = Group(ftp_tasks=jobs, **({"urgent_tasks": urgent} if urgent else {}), **others)
     for members in memberships:
         group.settle(*members)
         group.assert_even()

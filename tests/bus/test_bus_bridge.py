@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 import trio
 import trio_asyncio
+from aiokafka import TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     GroupAuthorizationFailedError,
@@ -66,6 +67,22 @@ async def test_a_full_window_pauses_and_half_a_window_resumes(pumps: Pumps) -> N
         assert pumps.consumer.held == {HERE}
         pumps.ledger.settle(Origin("ftp-tasks", 0, 5))
         await pumps.until(lambda: pumps.consumer.held == set())
+
+
+async def test_urgent_jobs_are_read_while_the_others_fill_the_window() -> None:
+    urgent = TopicPartition("urgent-tasks", 0)
+    async with trio_asyncio.open_loop():
+        pumps = Pumps(SETTINGS.model_copy(update={"priority_topic": urgent.topic}))
+        pumps.consumer.fetched = [{HERE: [Message(0, offset) for offset in range(10)]}]
+        async with pumps.running(HERE, urgent):
+            await pumps.until(lambda: pumps.consumer.held == {HERE})
+            messages = [Message(0, offset, topic=urgent.topic) for offset in range(3)]
+            pumps.consumer.fetched.append({urgent: messages})
+            # A part of the window of ten is theirs: a quarter, and less than one batch.
+            await pumps.until(lambda: pumps.consumer.held == {HERE, urgent})
+            for offset in range(10):
+                pumps.ledger.settle(Origin("ftp-tasks", 0, offset))
+            await pumps.until(lambda: pumps.consumer.held == {urgent})
 
 
 async def test_what_stays_ours_is_not_read_twice_and_what_is_lost_is_forgotten(pumps: Pumps) -> None:

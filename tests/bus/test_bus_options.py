@@ -56,6 +56,11 @@ def test_an_expected_checksum_is_verified() -> None:
     assert job(verify="checksum").options.checksum is None
 
 
+def test_an_urgent_job() -> None:
+    assert job(priority="high").options.urgent
+    assert not job(priority="normal").options.urgent
+
+
 def test_an_order_key_is_text_that_says_something() -> None:
     assert job(order_key="press-4").options.order_key == "press-4"
     for wrong in ("", 4, "k" * 1025):

@@ -87,6 +87,14 @@ def test_every_line_is_submitted_as_it_stands(folder: Path, broker: str, how: st
     assert written(broker, folder.name, 2) == {(b"site", DOWN), (b"site", UP)}
 
 
+def test_urgent_ones_go_to_their_own_topic(folder: Path, broker: str) -> None:
+    urgent = f"{folder.name}-urgent"
+    configure(folder, broker, priority_topic=urgent)
+    done = submit(folder, "-", "--urgent", jobs=DOWN)
+    assert (done.returncode, done.stdout.decode()) == (exits.OK, f"submitted 1 jobs to {urgent}\n")
+    assert written(broker, urgent, 1) == {(b"site", DOWN)}
+
+
 def test_a_line_that_is_no_job_is_named_and_left_out(folder: Path, broker: str) -> None:
     configure(folder, broker)
     done = submit(folder, "-", jobs=b"junk\n" + DOWN + b'\n{"src_id": 1}\n')
@@ -118,6 +126,7 @@ def test_brokers_that_do_not_answer(folder: Path) -> None:
         (["missing.jsonl"], "missing.jsonl: No such file or directory\n"),
         (["local"], "local: Is a directory\n"),
         (["--no-such"], ""),
+        (["-", "--urgent"], "expected one as kafka.priority_topic"),
         (["a", "b"], ""),
         ([], ""),
     ],

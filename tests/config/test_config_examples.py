@@ -42,7 +42,7 @@ def shown(field: FieldInfo) -> str:
         return f"{default:g}"
     if isinstance(default, tuple):
         return ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in default)
-    return {None: "none", True: "true", False: "false"}.get(default, str(default))
+    return {None: "none", True: "true", False: "false", "": '""'}.get(default, str(default))
 
 
 def sections() -> dict[str, type[Section]]:

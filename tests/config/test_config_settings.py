@@ -32,6 +32,27 @@ def test_no_topic(topic: str) -> None:
         KafkaSettings(result_topic=topic)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"priority_topic": "ftp-tasks"},
+        {"priority_topic": ".."},
+        {"priority_topic": "a b"},
+        {"priority_topic": "ftp-results"},
+        {"priority_topic": "ftp-tasks-control"},
+        {"priority_topic": "ftp-tasks-retry-10m"},
+    ],
+)
+def test_no_priority_topic(given: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        KafkaSettings.model_validate(given)
+
+
+def test_jobs_are_read_where_they_are_sent() -> None:
+    assert KafkaSettings().job_topics == ("ftp-tasks",)
+    assert KafkaSettings(priority_topic="urgent").job_topics == ("ftp-tasks", "urgent")
+
+
 @pytest.mark.parametrize("server", ["a", "a:", ":1", "a:0", "a:65536", "a:b", "http://a:1", "::1:9092", ""])
 def test_no_server(server: str) -> None:
     with pytest.raises(ValidationError, match="expected host:port"):

@@ -308,7 +308,7 @@ class Shape:
 
 @dataclass
 class FakeWindow:
-    """How much is in hand, of jobs of one size.
+    """How much is in hand, of jobs of one size; it has one part.
 
     Attributes:
         size: how many there may be.
@@ -319,6 +319,13 @@ class FakeWindow:
     size: int
     in_hand: Callable[[], int]
     stuck: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> "Sequence[FakeWindow]":
+        return [self]
+
+    def holds(self, topic: str) -> bool:  # noqa: ARG002 - of any topic
+        return True
 
     def fill(self) -> float:
         return self.in_hand() / self.size
@@ -503,7 +510,7 @@ class Flow:
         )
         origin = Origin(f"retry-{parked.delay_s:g}", 0, self._count)
         record = replace(before.record, origin=origin)
-        return Delivery(before.job, record, before.received, past, parked.not_before)
+        return Delivery(before.job, record, before.received, past, parked.not_before, before.urgent)
 
     def outcomes(self) -> dict[str, Outcome]:
         """Tell how jobs ended, by task_id; each once."""
