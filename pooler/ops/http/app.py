@@ -125,11 +125,11 @@ def _version_1(service: Service, guard: Guard) -> Blueprint:
 
     @routes.post("/drain")
     @answers(guard, Scope.ADMIN, ServiceStatus, status=HTTPStatus.ACCEPTED)
-    async def drain(caller: Caller) -> tuple[ServiceStatus, int]:
+    async def drain(caller: Caller) -> ServiceStatus:
         """Finish what runs, take nothing new, and end the process."""
         service.drain()
         audit(caller, "drain")
-        return service.status(), HTTPStatus.ACCEPTED
+        return service.status()
 
     return routes
 

@@ -6,8 +6,9 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 import structlog
-from quart import request
-from quart_schema import document_response, security_scheme, validate_response
+from pydantic import TypeAdapter
+from quart import Response, request
+from quart_schema import document_response, security_scheme
 
 from pooler.ops.http.auth import Caller, Guard, Scope
 from pooler.ops.http.problems import Problem
@@ -28,7 +29,7 @@ _ALWAYS: Final = (
 def answers(
     guard: Guard,
     scope: Scope,
-    model: type,
+    model: type[R],
     *problems: HTTPStatus,
     status: HTTPStatus = HTTPStatus.OK,
 ) -> Callable[[Callable[..., Awaitable[R]]], Callable[..., Awaitable[Any]]]:
@@ -41,13 +42,16 @@ def answers(
         problems: what else may be answered, besides what any route may.
         status: of the answer that was asked for.
     """
+    # Made once: Quart-Schema would make one for each answer, which takes longer than all else about it.
+    adapter: TypeAdapter[R] = TypeAdapter(model)
 
     def decorate(view: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[Any]]:
         @wraps(view)
-        async def guarded(**arguments: Any) -> R:
-            return await view(guard.admit(request, scope), **arguments)
+        async def guarded(**arguments: Any) -> Response:
+            answer = await view(guard.admit(request, scope), **arguments)
+            return Response(adapter.dump_json(answer), status, content_type="application/json")
 
-        declared: Callable[..., Awaitable[Any]] = validate_response(model, status)(guarded)
+        declared: Callable[..., Awaitable[Any]] = document_response(model, status)(guarded)
         for problem in (*problems, *_ALWAYS):
             declared = document_response(Problem, problem)(declared)
         return security_scheme([{"token": []}])(declared)
