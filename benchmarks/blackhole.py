@@ -1,6 +1,6 @@
 """Fifty remotes, one of them a black hole with thousands of jobs in front of all others: what it costs these.
 
-    python -m benchmarks.blackhole [--remotes 50] [--jobs 2000] [--hole 10000] [--turns 3]
+    python -m benchmarks.blackhole [--remotes 50] [--jobs 4000] [--hole 10000] [--turns 3]
 
 Needs root, a broker and vsftpd (``python -m tests.support.install broker servers``). The others are accounts
 on one vsftpd, with files of 10 kB. All jobs wait in the same four partitions before the service starts, those
@@ -94,7 +94,7 @@ def main() -> None:
     """Measure, and print a table and its JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--remotes", type=int, default=50)
-    parser.add_argument("--jobs", type=int, default=2000, help="of all others together")
+    parser.add_argument("--jobs", type=int, default=4000, help="of all others together")
     parser.add_argument("--hole", type=int, default=10_000, help="jobs of the black hole")
     parser.add_argument("--turns", type=int, default=3)
     arguments = parser.parse_args()

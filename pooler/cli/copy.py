@@ -14,7 +14,7 @@ from pooler.cli.options import HERE, Files
 from pooler.cli.progress import Progress, showing
 from pooler.config import Configuration
 from pooler.crew import assemble, worker_name
-from pooler.ops import logs
+from pooler.ops import garbage, logs
 from pooler.ops.metrics import Metrics
 from pooler.version import version
 
@@ -80,6 +80,7 @@ class _Run:
     async def to_the_end(self, *, quiet: bool) -> int:
         settings = self._configuration.settings
         await check_roots(self._configuration)
+        garbage.look_seldom()
         channel = trio.open_memory_channel[Answer](ANSWERS_ROOM)
         crew = assemble(
             self._configuration,

@@ -6,7 +6,7 @@ import structlog
 
 from pooler import app
 from pooler.cli.options import HERE, Files
-from pooler.ops import logs
+from pooler.ops import garbage, logs
 
 log = structlog.get_logger(__name__)
 
@@ -20,4 +20,5 @@ async def run(*, files: Files = HERE) -> None:
     logs.configure(configuration.settings.logging.level, configuration.settings.logging.format, sys.stderr)
     for warning in configuration.warnings:
         log.warning("configuration", warning=warning)
+    garbage.look_seldom()
     await app.run(configuration)
