@@ -1,8 +1,8 @@
 """How often Python looks for garbage in cycles.
 
-Each job in hand is some ten objects that live for long, and a look at all that lives takes longer the more of it
-there is: with 10,000 jobs in hand a third of a second, in which nothing else moves, every few seconds. Hardly
-anything here is ever in a cycle, but for exceptions and their frames.
+Each job in hand is some ten objects that live for long, and a look at all that lives takes longer the more of
+it there is: with 10,000 jobs in hand a third of a second, in which nothing else moves, every few seconds.
+Hardly anything here is ever in a cycle, but for exceptions and their frames.
 """
 
 import gc

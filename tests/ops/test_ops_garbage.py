@@ -8,10 +8,9 @@ import gc
 from pooler.ops.garbage import look_seldom
 before = len(gc.get_objects())
 look_seldom()
-print(gc.get_threshold()[0] >= 20_000, gc.get_freeze_count() > before // 2, len(gc.get_objects()) < before // 10)
-held = [[] for _ in range(15_000)]
+print(gc.get_freeze_count() > before // 2, len(gc.get_objects()) < before // 10)
 print(gc.get_stats()[0]["collections"])
-del held
+held = [[] for _ in range(15_000)]
 print(gc.get_stats()[0]["collections"])
 """
 
@@ -21,5 +20,5 @@ def test_what_is_there_is_not_looked_at_again_and_the_rest_seldom() -> None:
         [sys.executable, "-c", LOOKS], capture_output=True, text=True, timeout=60, check=True
     )
     first, before, after = done.stdout.splitlines()
-    assert first == "True True True"
+    assert first == "True True"
     assert before == after
