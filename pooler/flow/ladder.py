@@ -54,6 +54,20 @@ class Ladder:
         """
         return self._within(_PATIENCE * waited_s, left_s)
 
+    def longer(self, step_s: float, left_s: float) -> float | None:
+        """Tell the step to take instead of the shortest one, where not all should come back so soon.
+
+        Args:
+            step_s: the step that a job would take.
+            left_s: seconds until its deadline.
+
+        Returns:
+            The next longer one. None where there is none, or it ends too late; and where the step is not the
+            shortest, which is long enough as it is.
+        """
+        longer = self._delays_s[1:2] if step_s == self._delays_s[0] else ()
+        return max((delay_s for delay_s in longer if delay_s < left_s), default=None)
+
     def _within(self, pause_s: float, left_s: float) -> float | None:
         steps = [delay_s for delay_s in self._delays_s if delay_s <= pause_s] or self._delays_s[:1]
         return max((delay_s for delay_s in steps if delay_s < left_s), default=None)

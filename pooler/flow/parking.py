@@ -17,6 +17,7 @@ from pooler.flow.endings import Endings
 from pooler.flow.ladder import Backlog, Ladder, relieve
 from pooler.flow.lane import Lane
 from pooler.flow.order import Order
+from pooler.flow.pace import TokenBucket
 from pooler.flow.work import Work
 from pooler.model.job import Delivery
 
@@ -27,6 +28,9 @@ _AWAY_S = 5.0
 _PROBING = 10
 """Jobs that stay while a session is being opened, for it to begin with."""
 _HUNGRY_S = 300.0
+_SOON_PER_S, _SOON = 50.0, 500
+"""Jobs of one remote that come back after the shortest step: a second, and at once. More would be read only
+to be parked again, which costs the others time."""
 _SAY_AGAIN_S = 10.0
 
 
@@ -124,6 +128,7 @@ class Parking:
         # When jobs came in last, by remote and topic.
         self._fed_at: dict[tuple[str, str], float] = {}
         self._begun = -inf
+        self._soon: dict[str, TokenBucket] = {}
         self._said_at: dict[tuple[str, str], float] = {}
         self._unsaid: Counter[tuple[str, str]] = Counter()
         self._scope = trio.CancelScope()
@@ -247,12 +252,25 @@ class Parking:
                     continue
                 if reason == "away":
                     work.last_error = remote.last_error or work.last_error
-                await self._endings.park(work, steps[work], not_before=-inf, reason=reason)
+                step_s = self._spread(work, steps[work])
+                await self._endings.park(work, step_s, not_before=-inf, reason=reason)
                 taken.pop()
                 parked += 1
         finally:
             _release(taken)
             self._say(remote.name, reason, parked)
+
+    def _spread(self, work: Work, step_s: float) -> float:
+        """Let a job take a longer step where enough of its remote come back soon."""
+        now = trio.current_time()
+        longer_s = self._ladder.longer(step_s, work.deadline - now)
+        if longer_s is None:
+            return step_s
+        soon = self._soon.setdefault(work.plan.remote, TokenBucket(_SOON_PER_S, _SOON))
+        if soon.ready_at(now) > now:
+            return longer_s
+        soon.take(now)
+        return step_s
 
     def _may_leave(self, work: Work) -> bool:
         return (

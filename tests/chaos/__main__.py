@@ -31,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="of all that is drawn; a new one by default")
     parser.add_argument("--minutes", type=float, default=2.5, help="of chaos (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=2000, help="that come in meanwhile (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=3000, help="that come in meanwhile (%(default)s)")
     parser.add_argument("--services", type=int, default=4, help="processes of the service (%(default)s)")
     parser.add_argument("--largest-kib", type=int, default=300, help="the largest file (%(default)s)")
     parser.add_argument("--settle-minutes", type=float, default=5.0, help="for the rest (%(default)s)")

@@ -140,3 +140,12 @@ def test_no_short_backlog_goes_before_a_long_one(
         assert not any(waiting[name].served for name in parked)
     else:
         assert all(left[name] >= 0.6 * window // len(waiting) - 1 for name in parked if waiting[name].served)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "left_s", "longer_s"),
+    [(10.0, 1e6, 60.0), (10.0, 60.0, None), (10.0, 60.1, 60.0), (60.0, 1e6, None), (3600.0, 1e6, None)],
+)
+def test_a_longer_step_instead_of_the_shortest(step_s: float, left_s: float, longer_s: float | None) -> None:
+    assert LADDER.longer(step_s, left_s) == longer_s
+    assert Ladder([10.0]).longer(10.0, left_s) is None

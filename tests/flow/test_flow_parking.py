@@ -111,6 +111,24 @@ async def test_ten_thousand_jobs_of_a_dead_server_stop_nobody(
     flow.assert_closed()
 
 
+async def test_of_many_jobs_only_so_many_come_back_soon_and_the_first_ones(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    flow = Flow(tmp_path, shape(), far=gone(), away=gone())
+    async with flow.running() as driving:
+        await flow.give(*downloads(2_000, "far"), *downloads(100, "away"))
+        await trio.sleep(20)
+        steps = Counter((parked.delivery.job.source.remote, parked.delay_s) for parked in flow.parked)
+        assert 490 <= steps["far", 10.0] <= 550
+        assert steps["far", 10.0] + steps["far", 60.0] >= 1_990
+        # Another remote's are none of theirs.
+        assert steps["away", 10.0] >= 90
+        assert steps["away", 60.0] == 0
+        soon = [p.delivery.record.origin.offset for p in flow.parked if p.delay_s == 10.0][:400]
+        assert max(soon) < 600
+        driving.cancel_scope.cancel()
+
+
 async def test_a_server_that_is_away_for_an_hour_costs_no_attempt(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
