@@ -254,7 +254,8 @@ class Remote:
                         await self._changed.wait()
         finally:
             self.lane.forget()
-            await self._leftovers.sweep_at_the_end(self._opener, self._why_no_last_errand())
+            why_not = self._why_no_last_errand()
+            await self._leftovers.sweep_at_the_end(self._opener, why_not)  # noqa: ASYNC102 - shielded
 
     def _may_begin(self, now: float) -> bool:
         """Decide whether one more worker is to be begun now."""
