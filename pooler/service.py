@@ -48,6 +48,7 @@ class RunningService:
         self._hosts = hosts
         self._drain = drain
         self._steering = steering
+        self._version = version()
         self._started = trio.current_time()
         self._bridge: KafkaBridge | None = None
         self._crew: Crew | None = None
@@ -96,7 +97,7 @@ class RunningService:
         reasons = self._why_not_ready()
         commit = None if bridge is None else bridge.last_commit
         return ServiceStatus(
-            version=version(),
+            version=self._version,
             ready=not reasons,
             reasons=reasons,
             draining=self.draining,

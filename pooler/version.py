@@ -1,10 +1,8 @@
 """Which version this is."""
 
 import importlib.metadata
-from functools import cache
 
 
-@cache
 def version() -> str:
     """Return the version that is installed; ``unknown`` in a checkout that is not."""
     try:

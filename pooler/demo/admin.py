@@ -12,6 +12,7 @@ from pooler.app import Addresses
 from pooler.demo.errors import DemoFailed
 
 _REPLY_S = 10.0
+_ENDS_S = 10.0
 
 
 class Admin:
@@ -51,15 +52,24 @@ class Admin:
         await _ask("POST", f"{self.api}/v1/drain")
 
 
+class _Unanswered(DemoFailed):
+    """Nobody answered."""
+
+
 async def _ask(method: str, url: str) -> bytes:
     """Send one request; return the body of its answer.
 
     Raises:
-        DemoFailed: it was not answered, or refused.
+        DemoFailed: it was refused, or not answered and the caller not cancelled for a while after that.
 
     Cancellation: the request may have been obeyed.
     """
-    return await trio.to_thread.run_sync(_request, method, url, abandon_on_cancel=True)
+    try:
+        return await trio.to_thread.run_sync(_request, method, url, abandon_on_cancel=True)
+    except _Unanswered:
+        # A service that is told to end closes its API a moment before it is gone, and asking it ends with it.
+        await trio.sleep(_ENDS_S)
+        raise
 
 
 def _request(method: str, url: str) -> bytes:
@@ -70,7 +80,7 @@ def _request(method: str, url: str) -> bytes:
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, HTTPException) as error:
-        raise DemoFailed(f"{method} {url}: {error!r}") from error
+        raise _Unanswered(f"{method} {url}: {error!r}") from error
     finally:
         connection.close()
     if not 200 <= answer.status < 300:  # noqa: PLR2004 - HTTP's

@@ -4,6 +4,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
+import trio
 
 from pooler.app import Addresses
 from pooler.demo.admin import Admin
@@ -16,6 +17,9 @@ pooler_retries_total{remote="site-b",reason="connection_error"} 4.0
 # TYPE pooler_jobs counter
 pooler_jobs_total{remote="site-b"} 9.0
 """
+
+
+NOBODY = Admin(Addresses("http://127.0.0.1:1", "http://127.0.0.1:1"))
 
 
 class Service(BaseHTTPRequestHandler):
@@ -58,6 +62,13 @@ async def test_a_refusal_is_told(admin: Admin) -> None:
         await admin.drain()
 
 
-async def test_nobody_there_is_told() -> None:
+async def test_nobody_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pooler.demo.admin._ENDS_S", 0)
     with pytest.raises(DemoFailed, match="ConnectionRefusedError"):
-        await Admin(Addresses("http://127.0.0.1:1", "http://127.0.0.1:1")).is_ready()
+        await NOBODY.is_ready()
+
+
+async def test_a_service_that_is_about_to_end_is_no_failure() -> None:
+    with trio.move_on_after(0.2) as plot:
+        await NOBODY.is_ready()
+    assert plot.cancelled_caught
