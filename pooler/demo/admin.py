@@ -1,6 +1,7 @@
 """What an operator would ask the running service: its remotes, its counters, and to drain."""
 
 import json
+from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,26 +21,28 @@ class Admin:
 
     Args:
         addresses: where the service can be reached.
+        token: for the API.
     """
 
-    def __init__(self, addresses: Addresses) -> None:
+    def __init__(self, addresses: Addresses, token: str) -> None:
         assert addresses.api is not None  # noqa: S101 - the demo's configuration has both
         assert addresses.metrics is not None  # noqa: S101
         self.api = addresses.api
         self.metrics = addresses.metrics
+        self.token = token
 
     async def is_ready(self) -> bool:
         """Ask whether it takes jobs."""
-        return bool(json.loads(await _ask("GET", f"{self.api}/v1/status"))["ready"])
+        return bool(json.loads(await self._ask("GET", "status"))["ready"])
 
     async def remotes(self) -> list[dict[str, Any]]:
         """Ask for the state of each remote."""
-        found: list[dict[str, Any]] = json.loads(await _ask("GET", f"{self.api}/v1/remotes"))["remotes"]
+        found: list[dict[str, Any]] = json.loads(await self._ask("GET", "remotes"))["remotes"]
         return found
 
     async def retried(self) -> int:
         """Ask how many attempts failed and were tried again."""
-        text = (await _ask("GET", f"{self.metrics}/metrics")).decode()
+        text = (await _ask("GET", f"{self.metrics}/metrics", {})).decode()
         return sum(
             int(sample.value)
             for family in text_string_to_metric_families(text)
@@ -49,14 +52,17 @@ class Admin:
 
     async def drain(self) -> None:
         """Tell the service to finish what runs, and to end."""
-        await _ask("POST", f"{self.api}/v1/drain")
+        await self._ask("POST", "drain")
+
+    async def _ask(self, method: str, path: str) -> bytes:
+        return await _ask(method, f"{self.api}/v1/{path}", {"Authorization": f"Bearer {self.token}"})
 
 
 class _Unanswered(DemoFailed):
     """Nobody answered."""
 
 
-async def _ask(method: str, url: str) -> bytes:
+async def _ask(method: str, url: str, headers: Mapping[str, str]) -> bytes:
     """Send one request; return the body of its answer.
 
     Raises:
@@ -65,18 +71,18 @@ async def _ask(method: str, url: str) -> bytes:
     Cancellation: the request may have been obeyed.
     """
     try:
-        return await trio.to_thread.run_sync(_request, method, url, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(_request, method, url, headers, abandon_on_cancel=True)
     except _Unanswered:
         # A service that is told to end closes its API a moment before it is gone, and asking it ends with it.
         await trio.sleep(_ENDS_S)
         raise
 
 
-def _request(method: str, url: str) -> bytes:
+def _request(method: str, url: str, headers: Mapping[str, str]) -> bytes:
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=_REPLY_S)
     try:
-        connection.request(method, parts.path)
+        connection.request(method, parts.path, headers=dict(headers))
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, HTTPException) as error:

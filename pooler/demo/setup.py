@@ -1,5 +1,6 @@
 """The files that an operator would write: config.yaml, connections.ini, passwords, a certificate."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ circuit_breaker:
 api:
   host: {host}
   port: 0  # any that is free
+  token_file: {tokens}
 metrics:
   host: {host}
   port: 0
@@ -54,7 +56,9 @@ def issue_certificate(folder: Path) -> Path:
     return certificate
 
 
-def configure(folder: Path, bootstrap: str, local: Path, servers: Sequence[FtpServer]) -> Configuration:
+def configure(
+    folder: Path, bootstrap: str, local: Path, servers: Sequence[FtpServer], token: str
+) -> Configuration:
     """Write the configuration, and load it as ``pooler run`` would.
 
     The environment is not looked at: what is set there is meant for another service.
@@ -64,9 +68,13 @@ def configure(folder: Path, bootstrap: str, local: Path, servers: Sequence[FtpSe
         bootstrap: the brokers.
         local: the local folder.
         servers: the remotes.
+        token: for the admin API; it may do everything.
     """
     config, connections = folder / CONFIG, folder / CONNECTIONS
-    config.write_text(_CONFIG.format(bootstrap=json.dumps(bootstrap), host=json.dumps(HOST)), "utf-8")
+    tokens = folder / "tokens"
+    tokens.write_text(f"admin:{hashlib.sha256(token.encode()).hexdigest()}:demo\n", "utf-8")
+    words = {"bootstrap": bootstrap, "host": HOST, "tokens": str(tokens)}
+    config.write_text(_CONFIG.format(**{name: json.dumps(word) for name, word in words.items()}), "utf-8")
     sections = [_section(folder, server) for server in servers]
     sections.append(f"[{LOCAL}]\ntype = local\nbase_path = {local}\n")
     connections.write_text("\n".join(sections), "utf-8")

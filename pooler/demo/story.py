@@ -13,6 +13,7 @@ Nothing is told to the service but by what any operator has: its configuration f
 admin API. A first SIGINT or SIGTERM drains it, as it does in earnest, and the demo ends behind it.
 """
 
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -134,13 +135,14 @@ async def _with_servers(
     ):
         board.say(plain.name, f"an FTP server on port {plain.port}")
         board.say(secure.name, f"an FTP server on port {secure.port}, with TLS on both connections")
-        configuration = configure(folder, bootstrap, roots[LOCAL], (plain, secure))
+        token = secrets.token_hex(16)
+        configuration = configure(folder, bootstrap, roots[LOCAL], (plain, secure), token)
         jobs = plan_jobs(count, roots[LOCAL], {server.name: server.root for server in (plain, secure)})
         maker = FileMaker(_SEED)
         made = await in_threads(lambda at: maker.make(jobs[at].source, at), range(count))
         size = sum(file.size_bytes for file in made)
         board.say("files", f"{count} made up, {size / _MB:.0f} MB, each from 100 KB to 1 MB")
-        stage = _Stage(folder, list(roots.values()), (plain, secure), configuration, jobs, made)
+        stage = _Stage(folder, list(roots.values()), (plain, secure), configuration, token, jobs, made)
         return await _Story(stage, board).run(keep=keep)
 
 
@@ -153,6 +155,7 @@ class _Stage:
         roots: the local folder, and those that the servers serve.
         servers: running; the last one is to be stopped on the way.
         configuration: the service's.
+        token: for its admin API.
         jobs: on the topic.
         made: their originals, in the same order.
     """
@@ -161,6 +164,7 @@ class _Stage:
     roots: Sequence[Path]
     servers: Sequence[FtpServer]
     configuration: Configuration
+    token: str
     jobs: Sequence[DemoJob]
     made: Sequence[MadeFile]
 
@@ -188,7 +192,7 @@ class _Story:
             ended = trio.Event()
             await self._submit(self._first)
             addresses = await nursery.start(self._serve, plot, ended)
-            admin = Admin(addresses)
+            admin = Admin(addresses, self._stage.token)
             with plot:
                 self._board.say("service", f"up; admin API {admin.api}, metrics {admin.metrics}")
                 began = await self._wait_ready(admin)
@@ -341,6 +345,7 @@ class _Story:
             self._board.say(
                 server.name, f"{HOST}:{server.port}, user {server.user}, password {server.password}{tls}"
             )
-        self._board.say("api", f"{admin.api}/v1/remotes, {admin.api}/v1/openapi.json")
+        self._board.say("page", f"{admin.api}/, token {admin.token}")
+        self._board.say("api", f"POOLER_API={admin.api} POOLER_API_TOKEN={admin.token} pooler remote list")
         self._board.say("metrics", f"{admin.metrics}/metrics")
         self._board.say("submit", f"pooler job submit - {options}")

@@ -19,7 +19,7 @@ pooler_jobs_total{remote="site-b"} 9.0
 """
 
 
-NOBODY = Admin(Addresses("http://127.0.0.1:1", "http://127.0.0.1:1"))
+NOBODY = Admin(Addresses("http://127.0.0.1:1", "http://127.0.0.1:1"), "token")
 
 
 class Service(BaseHTTPRequestHandler):
@@ -30,6 +30,8 @@ class Service(BaseHTTPRequestHandler):
             ("GET", "/metrics"): METRICS,
         }
         body = bodies.get((self.command, self.path))
+        if self.path.startswith("/v1/") and self.headers["Authorization"] != "Bearer token":
+            body = None
         self.send_response(403 if body is None else 200)
         self.end_headers()
         self.wfile.write((body or "no").encode())
@@ -46,7 +48,7 @@ def admin() -> Iterator[Admin]:
         thread = Thread(target=server.serve_forever)
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}"
-        yield Admin(Addresses(url, url))
+        yield Admin(Addresses(url, url), "token")
         server.shutdown()
         thread.join()
 

@@ -18,7 +18,7 @@ def servers(tmp_path: Path) -> list[FtpServer]:
 
 
 def test_the_remotes_are_the_servers(tmp_path: Path, servers: list[FtpServer]) -> None:
-    connections = configure(tmp_path, "127.0.0.1:9092", tmp_path / "local", servers).connections
+    connections = configure(tmp_path, "127.0.0.1:9092", tmp_path / "local", servers, "token").connections
     for server in servers:
         remote = connections[server.name]
         assert isinstance(remote, FtpRemote)
@@ -30,7 +30,7 @@ def test_the_remotes_are_the_servers(tmp_path: Path, servers: list[FtpServer]) -
 
 
 def test_a_clean_configuration_on_loopback(tmp_path: Path, servers: list[FtpServer]) -> None:
-    configuration = configure(tmp_path, "127.0.0.1:1,127.0.0.1:2", tmp_path, servers)
+    configuration = configure(tmp_path, "127.0.0.1:1,127.0.0.1:2", tmp_path, servers, "token")
     settings = configuration.settings
     assert configuration.warnings == ()
     assert settings.kafka.bootstrap_servers == ("127.0.0.1:1", "127.0.0.1:2")
@@ -42,10 +42,10 @@ def test_the_environment_is_another_service_s(
     tmp_path: Path, servers: list[FtpServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POOLER__KAFKA__BOOTSTRAP_SERVERS", f"{socket.gethostname()}:9092")
-    settings = configure(tmp_path, "127.0.0.1:1", tmp_path, servers).settings
+    settings = configure(tmp_path, "127.0.0.1:1", tmp_path, servers, "token").settings
     assert settings.kafka.bootstrap_servers == ("127.0.0.1:1",)
 
 
 def test_nobody_else_reads_the_passwords(tmp_path: Path, servers: list[FtpServer]) -> None:
-    configure(tmp_path, "127.0.0.1:1", tmp_path, servers)
+    configure(tmp_path, "127.0.0.1:1", tmp_path, servers, "token")
     assert (tmp_path / "plain.password").stat().st_mode & 0o077 == 0

@@ -36,7 +36,7 @@ def copied(tmp_path: Path) -> Copied:
         job.destination.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(job.source, job.destination)
     out = io.StringIO()
-    stage = story._Stage(tmp_path, roots, [], Configuration(Settings(), Connections()), jobs, made)
+    stage = story._Stage(tmp_path, roots, [], Configuration(Settings(), Connections()), "token", jobs, made)
     told = story._Story(stage, Board(Console(file=out, width=100)))
     for job, file in zip(jobs, made, strict=True):
         answer(told, job, bytes_transferred=file.size_bytes)

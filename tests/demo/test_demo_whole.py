@@ -74,9 +74,12 @@ def test_it_shows_that_all_is_right(tmp_path: Path) -> None:
 def test_kept_up_it_can_be_used_until_ctrl_c(tmp_path: Path) -> None:
     with running(tmp_path, "--files", "20", "--keep") as process:
         told = read_to(process, r"^submit ")
-        api = re.search(r"^api +(http://\S+/v1/remotes)", told, re.MULTILINE)
-        assert api is not None, told
-        with urllib.request.urlopen(api[1], timeout=10) as answer:
+        page = re.search(r"^page +(http://\S+/), token (\w+)$", told, re.MULTILINE)
+        assert page is not None, told
+        with urllib.request.urlopen(page[1], timeout=10) as answer:
+            assert b'id="remotes"' in answer.read()
+        asked = urllib.request.Request(f"{page[1]}v1/remotes", headers={"Authorization": f"Bearer {page[2]}"})
+        with urllib.request.urlopen(asked, timeout=10) as answer:
             assert b'"site-b"' in answer.read()
         relatives = family(process.pid)
         assert len(relatives) == 3  # itself and two servers
