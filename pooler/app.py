@@ -294,7 +294,7 @@ async def _operating(
             return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
         addresses = Addresses(
-            api=await serve(create_app(service, tokens), api, "api"),
+            api=await serve(create_app(service, tokens, shutdown), api, "api"),
             metrics=await serve(create_metrics_app(service, metrics), exposed, "metrics"),
         )
         async with trio.open_nursery() as listening:

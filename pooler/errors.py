@@ -97,6 +97,13 @@ class JobError(PoolerError):
         self.code = code
 
 
+class JobCancelled(PoolerError):
+    """An operator has cancelled the job. A session that was broken off in its midst is not used again."""
+
+    code = ErrorCode.CANCELLED
+    session_survives = False
+
+
 class LocalFileError(PoolerError):
     """The local side failed: disk full, no right, a stalled mount.
 

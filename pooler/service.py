@@ -1,6 +1,6 @@
 """The running service as its operators see it: snapshots for the API and the metrics, and their commands."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 import trio
@@ -8,6 +8,7 @@ import trio
 from pooler.bus.bridge import KafkaBridge, PartitionPosition
 from pooler.bus.ledger import Partition
 from pooler.crew import Crew
+from pooler.flow.chronicle import short
 from pooler.flow.keeper import RootKeeper
 from pooler.flow.limit import Decision
 from pooler.flow.rates import Rates
@@ -18,6 +19,15 @@ from pooler.flow.worker import Worker
 from pooler.model.control import Knob, Mode
 from pooler.model.outcome import Status
 from pooler.ops.http.deployment import ALONE, DeploymentStatus, describe
+from pooler.ops.http.jobs import (
+    EndedJob,
+    FailureCause,
+    JobInHand,
+    ended_job,
+    failure_causes,
+    in_hand,
+    running_jobs,
+)
 from pooler.ops.http.service import (
     FolderStatus,
     LimitDecision,
@@ -109,6 +119,7 @@ class RunningService:
             succeeded=self._count(Status.SUCCESS),
             failed=self._count(Status.FAILED),
             skipped=self._count(Status.SKIPPED),
+            bytes_transferred=0 if self._crew is None else self._crew.endings.bytes_transferred,
             commit_age_s=None if commit is None else round(now - commit, 3),
         )
 
@@ -190,13 +201,47 @@ class RunningService:
         now = trio.current_time()
         return tuple(_folder(name, keeper, now) for name, keeper in self._crew.keepers.items())
 
+    def running(self) -> tuple[JobInHand, ...]:
+        """Tell of the jobs that sessions work on at this moment, the slowest first."""
+        return running_jobs(self._workers(), trio.current_time())
+
+    def ended(self) -> Iterator[EndedJob]:
+        """Tell of the jobs that ended last, the newest first."""
+        return iter(()) if self._crew is None else map(ended_job, self._crew.endings.chronicle)
+
+    def find_jobs(self, task_id: str) -> tuple[tuple[JobInHand, ...], tuple[EndedJob, ...]]:
+        """Find the jobs of a name: those in hand, and those that ended last, the newest first."""
+        if self._crew is None:
+            return (), ()
+        now, endings = trio.current_time(), self._crew.endings
+        at_work = {worker.work: worker for worker in self._workers()}
+        waiting = (work for work in endings.in_flow if work.delivery.job.task_id == task_id)
+        ended = (chapter for chapter in endings.chronicle if chapter.task_id == short(task_id))
+        return (
+            tuple(in_hand(work, at_work.get(work), now) for work in waiting),
+            tuple(map(ended_job, ended)),
+        )
+
+    def failures(self) -> tuple[FailureCause, ...]:
+        """Tell why jobs have failed since the start, the newest reason first."""
+        return () if self._crew is None else failure_causes(self._crew.endings.chronicle)
+
+    def cancel(self, task_id: str, why: str) -> None:
+        """Cancel the jobs of a name that are in hand."""
+        if self._crew is not None:
+            self._crew.fleet.cancel(task_id, why)
+
+    def _workers(self) -> Iterator[Worker]:
+        for remote in () if self._crew is None else self._crew.fleet.remotes.values():
+            yield from remote.workers
+
     def _oldest_waiting(self) -> dict[str, Work]:
         """Find the first job of each remote that no worker has in hand, in one walk."""
         assert self._crew is not None  # noqa: S101 - asked only then
-        in_hand = {worker.work for remote in self._crew.fleet.remotes.values() for worker in remote.workers}
+        at_work = {worker.work for worker in self._workers()}
         found: dict[str, Work] = {}
         for work in self._crew.endings.in_flow:
-            if work not in in_hand:
+            if work not in at_work:
                 found.setdefault(work.plan.remote, work)
         return found
 

@@ -1,11 +1,13 @@
 """The one door through which every job leaves the flow, whoever ended it."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 
 import structlog
 import trio
 
+from pooler.flow.chronicle import Chronicle, chapter
 from pooler.flow.order import Order
 from pooler.flow.work import Work
 from pooler.model.job import Delivery, Direction, Job
@@ -36,6 +38,8 @@ class Endings:
         """How many jobs ended in each way, by remote; None for those that never had a plan."""
         self.parked: Counter[str] = Counter()
         """How many jobs were parked, by remote; one that is parked again counts again."""
+        self.chronicle = Chronicle()
+        """What ended last, and why jobs fail."""
         self.bytes_transferred = 0
         """Of all jobs that ended."""
         self._emptied = trio.Event()
@@ -101,6 +105,7 @@ class Endings:
         self.counts[remote, outcome.status] += 1
         self.bytes_transferred += outcome.bytes_transferred
         self._metrics.job_ended(remote, direction, outcome)
+        self.chronicle.add(chapter(delivery, remote, direction, outcome, time.time()))
         _log(delivery.job, outcome)
 
 

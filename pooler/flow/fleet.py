@@ -122,8 +122,9 @@ class Fleet:
     async def _begin(self, work: Work) -> None:
         """Let a job wait for a session, unless it is too late for that, or too early."""
         now = trio.current_time()
-        if now >= work.deadline:
-            await self._endings.end(work, work.expiry())
+        refusal = work.refusal(now)
+        if refusal is not None:
+            await self._endings.end(work, refusal)
         elif now < work.delivery.not_before:
             # A deadline that comes first is told of in time: in the lane.
             pause_s = min(work.delivery.not_before, work.deadline) - now
@@ -135,6 +136,28 @@ class Fleet:
         """Let a job whose turn has come wait for a session, or for its local folder."""
         if not self._hold(work):
             self.remotes[work.plan.remote].submit(work)
+
+    def cancel(self, task_id: str, why: str) -> list[Work]:
+        """Cancel the jobs of a name that are in hand.
+
+        A transfer that runs is broken off, and what waits for a session is ended within seconds; what waits
+        behind another job, or for the time of its next attempt, is ended when its turn comes. What is done
+        already is answered as done.
+
+        Args:
+            task_id: the sender's name for it.
+            why: who cancels it, and why, for people.
+
+        Returns:
+            Those jobs, the first one first; none where no such job is in hand.
+        """
+        meant = [work for work in self._endings.in_flow if work.delivery.job.task_id == task_id]
+        for work in meant:
+            work.cancelled = why
+            for worker in self.remotes[work.plan.remote].workers:
+                if worker.work is work:
+                    worker.cancel_job()
+        return meant
 
     def inherit(self, remote: str, path: str) -> None:
         """Have a part removed from a server, where a process that is gone has left it."""

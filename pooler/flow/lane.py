@@ -151,17 +151,18 @@ class Lane:
                 await self._filled.wait()
             await trio.sleep(_LOOK_OVER_S)
             for work in self._take_out(self._is_stale):
-                if self._wants(work.delivery):
-                    work.last_error = self._why() or work.last_error
-                    await self._end(work, work.expiry())
-                else:
+                work.last_error = self._why() or work.last_error
+                refusal = work.refusal(trio.current_time())
+                if refusal is None or not self._wants(work.delivery):
                     self._drop(work)
+                else:
+                    await self._end(work, refusal)
             error = given_up()
             if error is not None:
                 await self.give_up(error)
 
     def _is_stale(self, work: Work) -> bool:
-        return trio.current_time() >= work.deadline or not self._wants(work.delivery)
+        return work.refusal(trio.current_time()) is not None or not self._wants(work.delivery)
 
     async def _wait(self, work: Work, after_s: float, arrived: Callable[[], None]) -> None:
         try:

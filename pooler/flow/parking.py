@@ -276,6 +276,7 @@ class Parking:
         return (
             work.plan.options.order_key is None
             and work.copy is None  # only here it is known to be there
+            and work.cancelled is None  # likewise
             and not self._order.is_followed(work)
             and self._fits(work.delivery)
         )

@@ -6,7 +6,15 @@ from typing import Protocol
 import structlog
 import trio
 
-from pooler.errors import DataConnectionError, ErrorCode, LocalFileError, PoolerError, Remedy, ReplyError
+from pooler.errors import (
+    DataConnectionError,
+    ErrorCode,
+    JobCancelled,
+    LocalFileError,
+    PoolerError,
+    Remedy,
+    ReplyError,
+)
 from pooler.flow.group import LimitGroup, Member
 from pooler.flow.policy import RemotePolicy
 from pooler.flow.retry import judge
@@ -61,7 +69,12 @@ class Judge:
 
     async def _judge(self, work: Work, error: PoolerError, peer: Peer | None, reply: str | None) -> None:
         remote, now = self._remote, trio.current_time()
-        work.last_error = remote.last_error = str(error)
+        if work.cancelled is not None:
+            # Whatever it failed of, it is not to be tried again; and the remote is not to blame.
+            error = JobCancelled(work.cancelled)
+        else:
+            remote.last_error = str(error)
+        work.last_error = str(error)
         if error.remedy is Remedy.FEWER_SESSIONS:
             remote.group.refused(max(1, remote.group.sessions - 1), str(error))
         elif _speaks_of_ports(error):

@@ -41,6 +41,7 @@ class Work:
         last_error: what went wrong at last, for people; None where nothing has.
         memory: what one attempt leaves for the next; released when there is to be no next one here.
         copy: what is there already: nothing but the source is left to be dealt with. None before.
+        cancelled: who has cancelled it, and why, for people; None while nobody has.
     """
 
     delivery: Delivery
@@ -53,6 +54,7 @@ class Work:
     last_error: str | None = None
     memory: Memory = field(default_factory=Memory)
     copy: Copy | None = None
+    cancelled: str | None = None
 
     @property
     def queued_ms(self) -> int:
@@ -91,9 +93,17 @@ class Work:
             reply=reply,
         )
 
-    def expiry(self) -> Outcome:
-        """Make the outcome of the job when its deadline has passed."""
-        return self.failure(ErrorCode.DEADLINE_EXCEEDED, self.overdue(), retriable=True)
+    def refusal(self, now: float) -> Outcome | None:
+        """Make the outcome of a job that is not to be begun any more; None where it may be.
+
+        Args:
+            now: in seconds of ``trio.current_time()``.
+        """
+        if self.cancelled is not None:
+            return self.failure(ErrorCode.CANCELLED, self.cancelled)
+        if now >= self.deadline:
+            return self.failure(ErrorCode.DEADLINE_EXCEEDED, self.overdue(), retriable=True)
+        return None
 
     def overdue(self) -> str:
         """Say that its deadline has passed, and what went wrong at last."""

@@ -15,7 +15,15 @@ from typing import Protocol
 import structlog
 import trio
 
-from pooler.errors import ErrorCode, LocalFileError, PoolerError, RemoteError, SessionLost, TransferTimeout
+from pooler.errors import (
+    ErrorCode,
+    JobCancelled,
+    LocalFileError,
+    PoolerError,
+    RemoteError,
+    SessionLost,
+    TransferTimeout,
+)
 from pooler.flow.bandwidth import Bandwidth, SessionThrottle
 from pooler.flow.lane import Lane
 from pooler.flow.logbook import Done, Recall, remember_nothing
@@ -203,6 +211,10 @@ class Worker:
         self.dismiss()
         self._trying.cancel()
 
+    def cancel_job(self) -> None:
+        """End the transfer of the job in hand, which is marked as cancelled; what is done is not undone."""
+        self._trying.cancel()
+
     async def _next(self, too_old_at: float) -> Work | None:
         """Wait for a job, keeping the session alive; None when there is none for too long, or it is old."""
         give_up_at = min(trio.current_time() + self._employer.idle_s, too_old_at)
@@ -222,8 +234,9 @@ class Worker:
         if not self._tools.wants(work.delivery):
             self._tools.drop(work)
             return
-        if trio.current_time() >= work.deadline:
-            await self._tools.end(work, work.expiry())
+        refusal = work.refusal(trio.current_time())
+        if refusal is not None:
+            await self._tools.end(work, refusal)
             return
         if self._tools.hold(work):
             return
@@ -287,7 +300,7 @@ class Worker:
     async def _copy(self, work: Work, attempt: Attempt, limit_s: float) -> Transferred | None:
         """Make the copy; None where somebody else has made it meanwhile."""
         try:
-            return await self._run(attempt, limit_s)
+            return await self._run(work, attempt, limit_s)
         except PoolerError as error:
             # A former owner that was frozen does not know yet that it is none. What it does with a source it
             # notes before: so if that is gone, there may be a note by now.
@@ -296,17 +309,19 @@ class Worker:
                 return None
             raise
 
-    async def _run(self, attempt: Attempt, limit_s: float) -> Transferred:
+    async def _run(self, work: Work, attempt: Attempt, limit_s: float) -> Transferred:
         transfer = download if attempt.plan.direction is Direction.DOWNLOAD else upload
         if attempt.plan.options.check:
             transfer = check
         with trio.move_on_after(limit_s) as self._trying:
-            if self._broken_off:
+            if self._broken_off or work.cancelled is not None:
                 self._trying.cancel()  # while it was getting ready
             begun = trio.current_time()
             done = await transfer(attempt)
             self._employer.done(trio.current_time() - begun)
             return done
+        if work.cancelled is not None:
+            raise JobCancelled(work.cancelled)
         if self._broken_off:
             raise SessionLost("broken off: other pods may have these sessions now")
         raise TransferTimeout(f"no end after {limit_s:g} s, {self.bytes_moved} bytes")

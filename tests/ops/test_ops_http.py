@@ -1,61 +1,31 @@
 """The admin API and the metrics over real sockets, Hypercorn included."""
 
-import hashlib
 import io
 import json
-import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import structlog
 import trio
-from hypercorn.typing import ASGIFramework
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from pooler.errors import BusError
 from pooler.flow.deployment import Deployment
 from pooler.model.control import Claim, Knob, Login, Mode, PodNews, RemoteNews, Setting, Trial
-from pooler.ops import logs
 from pooler.ops.http import server
 from pooler.ops.http.app import create_app
-from pooler.ops.http.auth import MAX_FAILURES, Scope, Token
+from pooler.ops.http.auth import MAX_FAILURES, Scope
 from pooler.ops.http.deployment import describe
 from pooler.ops.http.framework import bare_app
 from pooler.ops.http.metrics_app import create_metrics_app
 from pooler.ops.http.server import GRACE_S, serve_http
 from pooler.ops.metrics import Metrics
-from tests.support.http_client import Address, Answer, ask, encode, read_answer
+from tests.support.api import TOKENS, assert_problem, bearer, logged, serving
+from tests.support.http_client import Address, ask, encode, read_answer
 from tests.support.service_double import ServiceDouble
 
-TOKENS = tuple(
-    Token(
-        scope,
-        hashlib.sha256(f"{scope.name.lower()}-token".encode()).hexdigest(),
-        f"{scope.name.lower()}-name",
-    )
-    for scope in Scope
-)
 PROBES = ("/livez", "/live", "/health", "/readyz", "/ready", "/stats")
-
-
-def bearer(name: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {name}-token"}
-
-
-@asynccontextmanager
-async def serving(app: ASGIFramework) -> AsyncIterator[tuple[Address, trio.Event]]:
-    shutdown = trio.Event()
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-
-            async def serve(*, task_status: trio.TaskStatus[Address]) -> None:
-                await serve_http(app, "127.0.0.1", 0, shutdown=shutdown, task_status=task_status)
-
-            yield await nursery.start(serve), shutdown
-            shutdown.set()
 
 
 @pytest.fixture
@@ -77,23 +47,8 @@ async def open_api(service: ServiceDouble) -> AsyncIterator[Address]:
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    stream = io.StringIO()
-    logs.configure("INFO", "json", stream)
-    yield stream
-    structlog.reset_defaults()
-    root.handlers, root.level = handlers, level
-
-
-def assert_problem(answer: Answer, status: int, path: str) -> None:
-    assert answer.status == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json
-    assert set(problem) == {"type", "title", "status", "detail", "instance"}
-    assert problem["status"] == status
-    assert problem["instance"] == path
-    assert problem["detail"]
+    with logged() as stream:
+        yield stream
 
 
 @pytest.mark.parametrize("path", PROBES)
@@ -272,7 +227,7 @@ async def test_drain_is_accepted_and_told(api: Address, service: ServiceDouble) 
     ("method", "path"),
     [
         ("GET", "/v1/remotes/none"), ("POST", "/v1/remotes/none/pause"), ("POST", "/v1/remotes/none/resume"),
-        ("GET", "/v1/none"), ("GET", "/"), ("GET", "/static/x"), ("GET", "/metrics"),
+        ("GET", "/v1/none"), ("GET", "/static/x"), ("GET", "/metrics"),
     ],
 )  # fmt: skip
 async def test_what_is_not_there_is_a_problem(
@@ -413,6 +368,8 @@ async def test_the_openapi_document_declares_every_route_and_answer(api: Address
         ("get", "/v1/pods"), ("post", "/v1/remotes/{name}/pause"), ("post", "/v1/remotes/{name}/resume"),
         ("post", "/v1/remotes/{name}/drain"), ("post", "/v1/remotes/{name}/limit"),
         ("post", "/v1/remotes/{name}/bandwidth"), ("post", "/v1/remotes/{name}/reset"), ("post", "/v1/drain"),
+        ("get", "/v1/jobs/running"), ("get", "/v1/jobs/ended"), ("get", "/v1/jobs/find"),
+        ("get", "/v1/failures"), ("post", "/v1/jobs/cancel"),
     }  # fmt: skip
     assert len({operation["operationId"] for operation in operations.values()}) == len(operations)
     for (method, path), operation in operations.items():
@@ -423,7 +380,10 @@ async def test_the_openapi_document_declares_every_route_and_answer(api: Address
             continue
         expected = {"202" if path == "/v1/drain" else "200", "401", "403", "429", "500"}
         steered = {"400", "503"} if "{name}" in path and method == "post" else set()
-        assert declared == expected | steered | ({"404"} if "{name}" in path else set()), (method, path)
+        sought = {"400", "404"} if path in {"/v1/jobs/find", "/v1/jobs/cancel"} else set()
+        sought |= {"400"} if path == "/v1/jobs/ended" else set()
+        expected |= steered | sought | ({"404"} if "{name}" in path else set())
+        assert declared == expected, (method, path)
         assert operation["security"] == [{"token": []}]
         for status, response in operation["responses"].items():
             media_type = "application/json" if status < "300" else "application/problem+json"
@@ -435,7 +395,9 @@ async def test_answers_are_as_the_openapi_document_says(api: Address) -> None:
     for path, url in [
         ("/livez", "/livez"), ("/readyz", "/readyz"), ("/stats", "/stats"),
         ("/v1/status", "/v1/status"), ("/v1/remotes", "/v1/remotes"), ("/v1/partitions", "/v1/partitions"),
-        ("/v1/pods", "/v1/pods"),
+        ("/v1/pods", "/v1/pods"), ("/v1/jobs/running", "/v1/jobs/running"), ("/v1/failures", "/v1/failures"),
+        ("/v1/jobs/ended", "/v1/jobs/ended?limit=1"), ("/v1/jobs/ended", "/v1/jobs/ended?limit=0"),
+        ("/v1/jobs/find", "/v1/jobs/find?task_id=task-1"), ("/v1/jobs/find", "/v1/jobs/find?task_id=none"),
         ("/v1/remotes/{name}", "/v1/remotes/site-a"), ("/v1/remotes/{name}", "/v1/remotes/none"),
     ]:  # fmt: skip
         answer = await ask(api, "GET", url, bearer("read"))

@@ -1,10 +1,12 @@
 """A double of the running service, as the admin API and the metrics see it."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from pooler.model.control import Knob, Mode
 from pooler.ops.http.deployment import ALONE, DeploymentStatus
+from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand
 from pooler.ops.http.service import (
     FolderStatus,
     LimitDecision,
@@ -14,6 +16,63 @@ from pooler.ops.http.service import (
     RemoteStatus,
     ServiceStatus,
     SessionStatus,
+)
+
+RUNNING = JobInHand(
+    task_id="task-1",
+    remote="site-a",
+    direction="download",
+    source="site-a:/out/1.bin",
+    destination="local:/in/1.bin",
+    origin="ftp-tasks-0-7",
+    running=True,
+    age_s=2.5,
+    attempts=1,
+    running_s=0.5,
+    bytes=4096,
+    bytes_per_s=8192,
+    peer="192.0.2.1:21",
+    cancelled=None,
+    last_error=None,
+)
+WAITING = replace(
+    RUNNING,
+    task_id="task/2 & more",
+    running=False,
+    attempts=0,
+    running_s=None,
+    bytes=0,
+    bytes_per_s=None,
+    peer=None,
+)
+COPIED = EndedJob(
+    task_id="task-0",
+    remote="site-a",
+    direction="download",
+    source="site-a:/out/0.bin",
+    destination="local:/in/0.bin",
+    origin="ftp-tasks-0-6",
+    at="2026-11-24T01:02:03.456+00:00",
+    status="success",
+    error_code=None,
+    error=None,
+    reply="226 Transfer complete.",
+    attempts=1,
+    bytes=400_000,
+    duration_ms=120,
+    verified="size",
+)
+FAILED = replace(
+    COPIED,
+    task_id="task-b",
+    origin="ftp-tasks-1-2",
+    remote="site-b",
+    status="failed",
+    error_code="CONNECTION_ERROR",
+    error="ftp.example.org:21: no answer in 30 s",
+    reply=None,
+    bytes=0,
+    verified="none",
 )
 
 
@@ -74,6 +133,7 @@ class ServiceDouble:
             succeeded=100,
             failed=3,
             skipped=2,
+            bytes_transferred=40_000_000,
             commit_age_s=1.5,
         )
         site_a = RemoteStatus(
@@ -140,6 +200,8 @@ class ServiceDouble:
             learnt={"server": "unknown", "features": None},
         )
         self._remotes = {remote.name: remote for remote in (site_a, site_b)}
+        self.in_hand = [RUNNING, WAITING]
+        self.ended_jobs = [FAILED, COPIED]
 
     def change_status(self, **changes: Any) -> None:
         """Change fields of what ``status`` answers."""
@@ -176,6 +238,27 @@ class ServiceDouble:
                 free_bytes=None,
             ),
         )
+
+    def running(self) -> tuple[JobInHand, ...]:
+        return tuple(job for job in self.in_hand if job.running)
+
+    def ended(self) -> Iterator[EndedJob]:
+        return iter(self.ended_jobs)
+
+    def find_jobs(self, task_id: str) -> tuple[tuple[JobInHand, ...], tuple[EndedJob, ...]]:
+        return (
+            tuple(job for job in self.in_hand if job.task_id == task_id),
+            tuple(job for job in self.ended_jobs if job.task_id == task_id),
+        )
+
+    def failures(self) -> tuple[FailureCause, ...]:
+        return (FailureCause("site-b", "CONNECTION_ERROR", 3, FAILED),)
+
+    def cancel(self, task_id: str, why: str) -> None:
+        self.calls.append(("cancel", task_id, why))
+        self.in_hand = [
+            replace(job, cancelled=why) if job.task_id == task_id else job for job in self.in_hand
+        ]
 
     async def steer(self, name: str, knob: Knob, value: Mode | int | None, *, by: str, why: str) -> None:
         if self.deaf is not None:

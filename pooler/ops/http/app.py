@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+import trio
 from quart import Blueprint
 from quart_schema import Info, OpenAPIProvider, QuartSchema
 from quart_schema.openapi import HttpSecurityScheme
@@ -21,6 +22,9 @@ from werkzeug.exceptions import NotFound
 
 from pooler.ops.http.auth import Caller, Guard, Scope, Token
 from pooler.ops.http.framework import bare_app
+from pooler.ops.http.job_routes import job_routes
+from pooler.ops.http.live import live
+from pooler.ops.http.page import page
 from pooler.ops.http.probes import probes
 from pooler.ops.http.problems import CONTENT_TYPE, Problem
 from pooler.ops.http.service import (
@@ -68,12 +72,13 @@ class Partitions:
     partitions: tuple[PartitionStatus, ...]
 
 
-def create_app(service: Service, tokens: tuple[Token, ...]) -> QuartTrio:
+def create_app(service: Service, tokens: tuple[Token, ...], closing: trio.Event | None = None) -> QuartTrio:
     """Make the admin API.
 
     Args:
         service: the running service.
         tokens: who may ask; empty where none are configured, see `auth`.
+        closing: set when the server stops; None where it never does while somebody reads.
     """
     app = bare_app("pooler.api")
     QuartSchema(
@@ -93,6 +98,9 @@ def create_app(service: Service, tokens: tuple[Token, ...]) -> QuartTrio:
     app.register_blueprint(steering(service, guard))
     app.register_blueprint(_local_folders(service, guard))
     app.register_blueprint(_input(service, guard))
+    app.register_blueprint(job_routes(service, guard))
+    app.register_blueprint(live(service, guard, trio.Event() if closing is None else closing))
+    app.register_blueprint(page())
     return app
 
 

@@ -4,12 +4,13 @@
 answer shows one moment and not a mixture of two.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from pooler.model.control import Knob, Mode
 from pooler.ops.http.deployment import DeploymentStatus
+from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand
 from pooler.ops.readings import BreakerState, PartitionState
 
 Plain = bool | int | str | list[str] | None
@@ -250,6 +251,7 @@ class ServiceStatus:
         succeeded: jobs since the start.
         failed: jobs since the start.
         skipped: jobs since the start.
+        bytes_transferred: of the files of these jobs.
         commit_age_s: seconds since the last commit; None before the first.
     """
 
@@ -265,6 +267,7 @@ class ServiceStatus:
     succeeded: int
     failed: int
     skipped: int
+    bytes_transferred: int
     commit_age_s: float | None
 
 
@@ -285,6 +288,31 @@ class Service(Protocol):
 
     def deployment(self) -> DeploymentStatus:
         """Tell the state of all pods at this moment."""
+        ...
+
+    def running(self) -> tuple[JobInHand, ...]:
+        """Tell of the jobs that sessions work on at this moment, the slowest first."""
+        ...
+
+    def ended(self) -> Iterator[EndedJob]:
+        """Tell of the jobs that ended last, the newest first."""
+        ...
+
+    def find_jobs(self, task_id: str) -> tuple[tuple[JobInHand, ...], tuple[EndedJob, ...]]:
+        """Find the jobs of a name: those in hand, and those that ended last, the newest first."""
+        ...
+
+    def failures(self) -> tuple[FailureCause, ...]:
+        """Tell why jobs have failed since the start, the newest reason first."""
+        ...
+
+    def cancel(self, task_id: str, why: str) -> None:
+        """Cancel the jobs of a name that are in hand.
+
+        Args:
+            task_id: the sender's name for it.
+            why: who cancels it, and why, for people.
+        """
         ...
 
     async def steer(self, name: str, knob: Knob, value: Mode | int | None, *, by: str, why: str) -> None:

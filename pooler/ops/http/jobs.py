@@ -1,0 +1,176 @@
+"""What this pod tells of its jobs: those in hand, those that ended last, and why they fail."""
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pooler.flow.chronicle import Chapter, Chronicle, short
+from pooler.flow.work import Work
+from pooler.flow.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class JobInHand:
+    """A job that was read and is not answered.
+
+    Attributes:
+        task_id: the sender's name for it.
+        remote: whose job it is.
+        direction: ``download`` or ``upload``.
+        source: where the file is.
+        destination: where it is to be.
+        origin: where its record stands: topic, partition, offset.
+        running: whether a session works on it.
+        age_s: seconds since it was first read.
+        attempts: that were begun.
+        running_s: seconds since a session took it; None unless one works on it.
+        bytes: that have gone over in this attempt; 0 unless a session works on it.
+        bytes_per_s: of this attempt; None unless a session works on it.
+        peer: ``host:port`` of the server; None unless a session works on it.
+        cancelled: who has cancelled it, and why; None while nobody has.
+        last_error: what went wrong at last; None where nothing has.
+    """
+
+    task_id: str
+    remote: str
+    direction: str
+    source: str
+    destination: str
+    origin: str
+    running: bool
+    age_s: float
+    attempts: int
+    running_s: float | None
+    bytes: int
+    bytes_per_s: int | None
+    peer: str | None
+    cancelled: str | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedJob:
+    """A job that has ended.
+
+    Attributes:
+        task_id: the sender's name for it.
+        remote: whose job it was; None where it could not be told.
+        direction: ``download`` or ``upload``; None likewise.
+        source: where the file was.
+        destination: where it was to be.
+        origin: where its record stands: topic, partition, offset.
+        at: when it ended, by ISO 8601 in UTC.
+        status: ``success``, ``skipped`` or ``failed``.
+        error_code: why it failed; None unless it did.
+        error: the same for people; None unless it failed.
+        reply: the last that the server said; None where it said nothing.
+        attempts: that were begun.
+        bytes: of the file that was copied.
+        duration_ms: the last attempt.
+        verified: what was really checked.
+    """
+
+    task_id: str
+    remote: str | None
+    direction: str | None
+    source: str
+    destination: str
+    origin: str
+    at: str
+    status: str
+    error_code: str | None
+    error: str | None
+    reply: str | None
+    attempts: int
+    bytes: int
+    duration_ms: int
+    verified: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCause:
+    """A reason for which jobs of a remote have failed since the start.
+
+    Attributes:
+        remote: whose jobs; None for those of which that could not be told.
+        error_code: the reason.
+        jobs: how many.
+        newest: the last of them.
+    """
+
+    remote: str | None
+    error_code: str
+    jobs: int
+    newest: EndedJob
+
+
+def running_jobs(workers: Iterable[Worker], now: float) -> tuple[JobInHand, ...]:
+    """Tell of the jobs that sessions work on, the slowest first.
+
+    Args:
+        workers: of all remotes.
+        now: in seconds of ``trio.current_time()``.
+    """
+    told = [in_hand(worker.work, worker, now) for worker in workers if worker.work is not None]
+    return tuple(sorted(told, key=lambda job: (job.bytes_per_s, -(job.running_s or 0))))
+
+
+def in_hand(work: Work, worker: Worker | None, now: float) -> JobInHand:
+    """Tell of a job that is in hand.
+
+    Args:
+        work: the job.
+        worker: the session that works on it; None where it waits.
+        now: in seconds of ``trio.current_time()``.
+    """
+    job, plan = work.delivery.job, work.plan
+    running_s = None if worker is None else now - worker.since
+    moved = 0 if worker is None else worker.bytes_moved
+    return JobInHand(
+        task_id=short(job.task_id),
+        remote=plan.remote,
+        direction=plan.direction.value,
+        source=short(str(job.source)),
+        destination=short(str(job.destination)),
+        origin=str(work.delivery.record.origin),
+        running=worker is not None,
+        age_s=round(now - work.delivery.received, 3),
+        attempts=work.attempts,
+        running_s=None if running_s is None else round(running_s, 3),
+        bytes=moved,
+        bytes_per_s=None if running_s is None else round(moved / max(running_s, 0.001)),
+        peer=None if worker is None else worker.session.peer.address,
+        cancelled=work.cancelled,
+        last_error=None if work.last_error is None else short(work.last_error),
+    )
+
+
+def ended_job(chapter: Chapter) -> EndedJob:
+    """Tell of a job that has ended."""
+    at = dt.datetime.fromtimestamp(chapter.at, dt.UTC).isoformat(timespec="milliseconds")
+    return EndedJob(
+        task_id=chapter.task_id,
+        remote=chapter.remote,
+        direction=None if chapter.direction is None else chapter.direction.value,
+        source=chapter.source,
+        destination=chapter.destination,
+        origin=chapter.origin,
+        at=at,
+        status=chapter.status.value,
+        error_code=None if chapter.code is None else chapter.code.value,
+        error=chapter.message,
+        reply=chapter.reply,
+        attempts=chapter.attempts,
+        bytes=chapter.size_bytes,
+        duration_ms=chapter.duration_ms,
+        verified=chapter.verified,
+    )
+
+
+def failure_causes(chronicle: Chronicle) -> tuple[FailureCause, ...]:
+    """Tell why jobs have failed, the newest reason first."""
+    ordered = sorted(chronicle.examples.items(), key=lambda item: -item[1].at)
+    return tuple(
+        FailureCause(remote, code.value, chronicle.failures[remote, code], ended_job(example))
+        for (remote, code), example in ordered
+    )

@@ -1,0 +1,379 @@
+// Draws /v1/live. Everything that comes from outside goes through textContent; nothing is ever parsed as HTML.
+
+const HISTORY = 120; // samples, a second apart: two minutes
+const RETRY_MS = 2000;
+const STALE_MS = 5000;
+const TOKEN = "pooler-token";
+const byId = (id) => document.getElementById(id);
+
+let state = null; // the newest event
+let receivedAt = 0;
+let before = null; // the one before it
+const rates = new Map(); // files a second, by remote
+const totals = []; // {at, succeeded, failed}: for the share of failures
+
+// ---- words -------------------------------------------------------------------------------------------
+
+const count = (number) => number.toLocaleString("en");
+
+function bytes(number) {
+  if (number === null) return "–";
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (number >= 1000 && unit < units.length - 1) { number /= 1000; unit += 1; }
+  return `${number.toFixed(unit && number < 100 ? 1 : 0)} ${units[unit]}`;
+}
+
+function seconds(number) {
+  if (number === null) return "–";
+  if (number < 10) return `${number.toFixed(1)} s`;
+  if (number < 120) return `${Math.round(number)} s`;
+  if (number < 7200) return `${Math.round(number / 60)} min`;
+  return `${(number / 3600).toFixed(1)} h`;
+}
+
+const clock = (iso) => new Date(iso).toLocaleTimeString("en-GB");
+
+// The words and the symbol say it; the colour only repeats it.
+function remoteState(remote) {
+  if (remote.paused) return ["‖ paused", "warn", 2];
+  if (remote.maintenance_until) return [`‖ maintenance until ${clock(remote.maintenance_until)}`, "warn", 3];
+  if (remote.state === "open") return [`▲ away, next try in ${seconds(remote.breaker_retry_s)}`, "bad", 0];
+  if (remote.state === "half_open") return ["▲ on trial", "bad", 1];
+  return ["✓ well", "good", 4];
+}
+
+// ---- drawing -----------------------------------------------------------------------------------------
+
+function set(node, name, value) {
+  if (node[name] !== value) node[name] = value;
+}
+
+// rows(table, keys, draw): one row a key, in that order; a row that stays is neither moved nor made anew, so that
+// focus and a selection stay with it.
+function rows(id, items, keyOf, cells, none) {
+  const table = byId(id);
+  const body = table.tBodies[0];
+  const labels = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  const numeric = [...table.tHead.rows[0].cells].map((cell) => cell.className);
+  const kept = new Map([...body.rows].map((row) => [row.dataset.key, row]));
+  const wanted = items.length ? items : [null];
+  wanted.forEach((item, index) => {
+    const key = item === null ? "\0none" : keyOf(item);
+    let row = kept.get(key);
+    kept.delete(key);
+    if (!row) {
+      row = document.createElement("tr");
+      row.dataset.key = key;
+      if (item === null) {
+        row.className = "none";
+        row.insertCell().colSpan = labels.length;
+      } else {
+        labels.forEach((label, at) => {
+          const cell = row.insertCell();
+          cell.dataset.label = label;
+          cell.className = numeric[at];
+        });
+      }
+    }
+    if (body.rows[index] !== row) body.insertBefore(row, body.rows[index] || null);
+    if (item === null) set(row.cells[0], "textContent", none);
+    else cells(item).forEach((value, at) => fill(row.cells[at], value));
+  });
+  for (const row of kept.values()) row.remove();
+  while (body.rows.length > wanted.length) body.deleteRow(-1); // of two with one key
+}
+
+function fill(cell, value) {
+  if (typeof value === "function") { value(cell); return; }
+  const [text, kind] = Array.isArray(value) ? value : [value, ""];
+  const shown = text === null || text === undefined ? "" : String(text);
+  set(cell, "textContent", shown);
+  cell.toggleAttribute("data-empty", shown === "");
+  for (const name of ["good", "bad", "warn"]) cell.classList.toggle(name, name === kind);
+}
+
+function named(name, host) {
+  return (cell) => {
+    if (!cell.firstChild) cell.append(document.createElement("span"), " ", document.createElement("small"));
+    set(cell.firstChild, "textContent", name);
+    set(cell.lastChild, "textContent", host);
+  };
+}
+
+function buttons(...wanted) {
+  return (cell) => {
+    const made = [...cell.children];
+    wanted.forEach(([words, label, act], at) => {
+      let button = made[at];
+      if (!button) {
+        button = document.createElement("button");
+        button.type = "button";
+        cell.append(button);
+      }
+      set(button, "textContent", words);
+      button.setAttribute("aria-label", label);
+      button.onclick = () => act(button);
+    });
+    made.slice(wanted.length).forEach((button) => button.remove());
+  };
+}
+
+function spark(samples, now) {
+  return (cell) => {
+    let svg = cell.querySelector("svg");
+    if (!svg) {
+      svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+      svg.classList.add("spark");
+      svg.setAttribute("viewBox", `0 0 ${HISTORY} 20`);
+      svg.setAttribute("preserveAspectRatio", "none");
+      svg.setAttribute("aria-hidden", "true");
+      svg.append(document.createElementNS("http://www.w3.org/2000/svg", "polyline"));
+      cell.append(svg, document.createElement("span"));
+    }
+    const top = Math.max(1, ...samples);
+    const first = HISTORY - samples.length;
+    const points = samples.map((rate, at) => `${first + at},${(19 - 18 * rate / top).toFixed(1)}`);
+    svg.firstChild.setAttribute("points", points.join(" "));
+    set(cell.querySelector("span"), "textContent", now.toFixed(1));
+  };
+}
+
+function draw() {
+  const { status } = state;
+  set(byId("version"), "textContent", status.version);
+  drawStrip(status);
+  drawRemotes();
+  set(byId("running-count"), "textContent", state.running_in_all > state.running.length
+    ? `${state.running.length} of ${count(state.running_in_all)}` : count(state.running_in_all));
+  rows("running", state.running, (job) => job.origin, (job) => [
+    job.task_id, job.source, job.destination, bytes(job.bytes), `${bytes(job.bytes_per_s)}/s`, seconds(job.running_s),
+    job.cancelled ? "being cancelled" : buttons(["Cancel", `Cancel ${job.task_id}`, (button) => cancel(button, job)]),
+  ], "none runs");
+  rows("failures", state.failures, (cause) => `${cause.remote} ${cause.error_code}`, (cause) => [
+    cause.remote ?? "–", [cause.error_code, "bad"], count(cause.jobs), `${clock(cause.newest.at)} ${cause.newest.task_id}`,
+    [cause.newest.error, cause.newest.reply && `server: ${cause.newest.reply}`].filter(Boolean).join(" — "),
+  ], "none has failed since the start");
+  rows("ended", state.ended, (job) => `${job.origin} ${job.at}`, (job) => [
+    clock(job.at), job.task_id, job.remote ?? "–",
+    job.status === "failed" ? [`✗ ${job.error_code}`, "bad"] : [job.status === "skipped" ? "✓ skipped" : "✓ copied", "good"],
+    job.bytes ? bytes(job.bytes) : "", job.duration_ms ? `${count(job.duration_ms)} ms` : "",
+    job.verified === "none" ? "" : job.verified,
+  ], "none yet");
+  rows("partitions", status.partitions, (at) => `${at.topic}-${at.partition}`, (at) => [
+    `${at.topic}-${at.partition}`,
+    at.state === "stopped" ? ["▲ stopped", "bad"] : at.state === "paused" ? ["‖ paused", "warn"] : ["✓ running", "good"],
+    at.lag === null ? "–" : count(at.lag), count(at.in_hand), seconds(at.oldest_age_s),
+    [at.reason, at.way_on].filter(Boolean).join(": "),
+  ], "none is assigned to this pod");
+  rows("folders", state.folders, (folder) => folder.name, (folder) => [
+    folder.name, folder.paused ? [`▲ ${folder.reason.replace("_", " ")} for ${seconds(folder.paused_s)}`, "bad"] : ["✓ well", "good"],
+    bytes(folder.free_bytes), count(folder.waiting), folder.error,
+  ], "none is configured");
+  byId("pods-section").hidden = !state.pods.length;
+  rows("pods", state.pods, (pod) => pod.pod, (pod) => [
+    pod.me ? `${pod.pod} (this one)` : pod.pod, pod.silent ? ["▲ silent", "bad"] : ["✓ heard", "good"], seconds(pod.heard_s),
+  ], "");
+}
+
+function drawStrip(status) {
+  const lags = status.partitions.map((at) => at.lag).filter((lag) => lag !== null);
+  const moved = before ? status.bytes_transferred - before.status.bytes_transferred : 0;
+  const files = before ? done(status) - done(before.status) : 0;
+  const s = before ? Math.max(0.2, (Date.parse(state.at) - Date.parse(before.at)) / 1000) : 1;
+  const first = totals[0];
+  const all = done(status) + status.failed - done(first) - first.failed;
+  const failed = all ? 100 * (status.failed - first.failed) / all : 0;
+  const parts = [
+    ["State", status.draining ? "‖ draining" : status.ready ? "✓ ready" : `▲ ${status.reasons.join(", ")}`,
+      status.ready ? "good" : "bad"],
+    ["Lag", lags.length ? count(lags.reduce((sum, lag) => sum + lag, 0)) : "–", ""],
+    ["Running", count(state.running_in_all), ""],
+    ["Oldest job", seconds(status.oldest_job_age_s), ""],
+    ["Files/s", (files / s).toFixed(1), ""],
+    ["MB/s", (moved / s / 1e6).toFixed(1), ""],
+    ["Failed, 5 min", `${failed.toFixed(failed && failed < 10 ? 1 : 0)} %`, failed ? "bad" : ""],
+  ];
+  const strip = byId("strip");
+  parts.forEach(([title, text, kind], at) => {
+    let part = strip.children[at];
+    if (!part) {
+      part = document.createElement("div");
+      part.append(document.createElement("dt"), document.createElement("dd"));
+      strip.append(part);
+    }
+    set(part.firstChild, "textContent", title);
+    set(part.lastChild, "textContent", text);
+    set(part.lastChild, "className", kind);
+  });
+}
+
+const done = (status) => status.succeeded + status.skipped;
+
+function drawRemotes() {
+  const words = byId("filter").value.trim().toLowerCase();
+  const onlyTrouble = byId("trouble").checked;
+  const all = state.remotes.map((one) => ({ ...one, shown: remoteState(one.remote) }));
+  const meant = all.filter(({ remote, shown }) =>
+    (!words || `${remote.name} ${remote.host}`.toLowerCase().includes(words)) && (!onlyTrouble || shown[2] < 4));
+  meant.sort((a, b) => a.shown[2] - b.shown[2] || a.remote.name.localeCompare(b.remote.name));
+  const sick = all.filter(({ shown }) => shown[2] < 2).length;
+  set(byId("remotes-count"), "textContent",
+    `${meant.length} of ${all.length}${sick ? `, ${sick} in trouble` : ""}`);
+  rows("remotes", meant, ({ remote }) => remote.name, ({ remote, shown, limit_reason }) => {
+    const samples = rates.get(remote.name) ?? [];
+    return [
+      named(remote.name, remote.host), [shown[0], shown[1]], `${remote.busy} busy, ${remote.idle} idle`,
+      limit_reason ? `${remote.limit}: ${limit_reason}` : String(remote.limit),
+      remote.waiting ? `${count(remote.waiting)}, ${seconds(remote.oldest_wait_s)}` : "0",
+      spark(samples, samples.at(-1) ?? 0), count(remote.succeeded), count(remote.failed), remote.last_error ?? "",
+      buttons(
+        remote.paused
+          ? ["Resume", `Resume ${remote.name}`, (button) => steer(button, remote.name, "resume")]
+          : ["Pause", `Pause ${remote.name}`, (button) => steer(button, remote.name, "pause")],
+        ["Drain", `Drain ${remote.name}`, (button) => steer(button, remote.name, "drain")],
+        ["Try again", `Try ${remote.name} again`, (button) => steer(button, remote.name, "reset")],
+      ),
+    ];
+  }, all.length ? "none is meant" : "none is configured, or the service is still connecting");
+}
+
+// ---- acting ------------------------------------------------------------------------------------------
+
+const headers = () => {
+  const token = sessionStorage.getItem(TOKEN);
+  return token ? { Authorization: `Bearer ${token}` } : {};
+};
+
+function tell(words, kind = "") {
+  const message = byId("message");
+  message.hidden = !words;
+  message.dataset.kind = kind;
+  message.textContent = words;
+}
+
+async function act(button, path, query, words) {
+  button.disabled = true;
+  try {
+    const answer = await fetch(`v1/${path}?${new URLSearchParams(query)}`, { method: "POST", headers: headers() });
+    if (answer.ok) tell(words);
+    else {
+      const problem = await answer.json().catch(() => ({}));
+      tell(`Not done: ${problem.detail ?? `${answer.status} ${answer.statusText}`}`, "bad");
+      if (answer.status === 401 || answer.status === 403) askForToken();
+    }
+  } catch (error) {
+    tell(`Not known whether it was done: ${error.message}`, "bad");
+  } finally {
+    button.disabled = false;
+  }
+}
+
+const DONE = { pause: "paused", resume: "resumed", drain: "being drained", reset: "tried again" };
+const steer = (button, name, verb) =>
+  act(button, `remotes/${encodeURIComponent(name)}/${verb}`, { why: "from the page" }, `${name}: ${DONE[verb]}`);
+const cancel = (button, job) =>
+  act(button, "jobs/cancel", { task_id: job.task_id, why: "from the page" }, `${job.task_id}: being cancelled`);
+
+function askForToken() {
+  byId("token-form").hidden = false;
+  byId("token").focus();
+}
+
+byId("token-button").onclick = () => {
+  const form = byId("token-form");
+  form.hidden = !form.hidden;
+  if (!form.hidden) byId("token").focus();
+};
+byId("token-form").onsubmit = (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(TOKEN, byId("token").value.trim());
+  byId("token").value = "";
+  byId("token-form").hidden = true;
+  tell("");
+  again();
+};
+byId("token-forget").onclick = () => {
+  sessionStorage.removeItem(TOKEN);
+  byId("token-form").hidden = true;
+  again();
+};
+byId("filter").oninput = () => state && drawRemotes();
+byId("trouble").onchange = () => state && drawRemotes();
+document.addEventListener("keydown", (event) => {
+  if (event.key === "/" && !/^(INPUT|TEXTAREA)$/.test(document.activeElement.tagName)) {
+    event.preventDefault();
+    byId("filter").focus();
+  }
+});
+
+// ---- reading -----------------------------------------------------------------------------------------
+
+function take(text) {
+  before = state;
+  state = JSON.parse(text);
+  receivedAt = performance.now();
+  if (before && done(state.status) < done(before.status)) { before = null; totals.length = 0; rates.clear(); }
+  const { succeeded, skipped, failed } = state.status;
+  totals.push({ succeeded, skipped, failed });
+  if (totals.length > 300) totals.shift();
+  const old = new Map((before?.remotes ?? []).map(({ remote }) => [remote.name, remote.succeeded]));
+  const s = before ? Math.max(0.2, (Date.parse(state.at) - Date.parse(before.at)) / 1000) : 1;
+  for (const { remote } of state.remotes) {
+    const samples = rates.get(remote.name) ?? [];
+    samples.push(Math.max(0, remote.succeeded - (old.get(remote.name) ?? remote.succeeded)) / s);
+    if (samples.length > HISTORY) samples.shift();
+    rates.set(remote.name, samples);
+  }
+  connected();
+  if (!document.hidden) draw();
+}
+
+function connected() {
+  const age = performance.now() - receivedAt;
+  const lost = !state || age > STALE_MS;
+  const link = byId("link");
+  set(link.dataset, "state", lost ? "lost" : "live");
+  set(link, "textContent", lost ? "no connection" : "live");
+  set(byId("updated"), "textContent", state ? `· updated ${Math.floor(age / 1000)} s ago` : "");
+}
+
+// EventSource cannot send a token; the same stream is read with fetch.
+let reading = null;
+async function read(signal) {
+  const answer = await fetch("v1/live", { headers: headers(), signal, cache: "no-store" });
+  if (answer.status === 401 || answer.status === 403) {
+    askForToken();
+    tell("This service asks for a token.", "");
+  }
+  if (!answer.ok) throw new Error(`${answer.status}`);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done: ended } = await reader.read();
+    if (ended) return;
+    rest += value;
+    const events = rest.split("\n\n");
+    rest = events.pop();
+    const newest = events.at(-1);
+    if (newest) take(newest.replace(/^data: /, ""));
+  }
+}
+
+async function follow(signal) {
+  while (!signal.aborted) {
+    try { await read(signal); } catch (error) { if (signal.aborted) return; }
+    connected();
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+function again() {
+  reading?.abort();
+  reading = new AbortController();
+  follow(reading.signal);
+}
+
+setInterval(connected, 1000);
+document.addEventListener("visibilitychange", () => !document.hidden && state && draw());
+again();

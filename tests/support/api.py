@@ -1,0 +1,67 @@
+"""What tests of the admin API share: an application on a port, its tokens, and its log."""
+
+import hashlib
+import io
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import structlog
+import trio
+from hypercorn.typing import ASGIFramework
+
+from pooler.ops import logs
+from pooler.ops.http.auth import Scope, Token
+from pooler.ops.http.server import serve_http
+from tests.support.http_client import Address, Answer
+
+TOKENS = tuple(
+    Token(
+        scope,
+        hashlib.sha256(f"{scope.name.lower()}-token".encode()).hexdigest(),
+        f"{scope.name.lower()}-name",
+    )
+    for scope in Scope
+)
+
+
+def bearer(name: str) -> dict[str, str]:
+    """Make the header of a caller with the scope of that name."""
+    return {"Authorization": f"Bearer {name}-token"}
+
+
+@asynccontextmanager
+async def serving(app: ASGIFramework) -> AsyncIterator[tuple[Address, trio.Event]]:
+    """Serve an application; gives its address, and what ends it."""
+    shutdown = trio.Event()
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+
+            async def serve(*, task_status: trio.TaskStatus[Address]) -> None:
+                await serve_http(app, "127.0.0.1", 0, shutdown=shutdown, task_status=task_status)
+
+            yield await nursery.start(serve), shutdown
+            shutdown.set()
+
+
+@contextmanager
+def logged() -> Iterator[io.StringIO]:
+    """Have the log as JSON lines."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    stream = io.StringIO()
+    logs.configure("INFO", "json", stream)
+    yield stream
+    structlog.reset_defaults()
+    root.handlers, root.level = handlers, level
+
+
+def assert_problem(answer: Answer, status: int, path: str) -> None:
+    """Assert that an answer is a problem (RFC 9457), of that request."""
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json
+    assert set(problem) == {"type", "title", "status", "detail", "instance"}
+    assert problem["status"] == status
+    assert problem["instance"] == path
+    assert problem["detail"]
