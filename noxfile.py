@@ -19,6 +19,9 @@ FLAKE8_ASYNC = "flake8-async==26.8.*"
 IMPORT_LINTER = "import-linter==2.16.*"
 MYPY = "mypy==2.4.*"
 
+# Most tests wait more than they work; more than two at a time would be late for what they wait for.
+SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
+
 ASYNC_RULES_OFF = [
     "ASYNC114",  # wants a list of all functions that a nursery can start
     "ASYNC124",  # a handler of a request is async without a need: Quart would run it in a thread
@@ -55,7 +58,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests that need nothing but PyPI, with branch coverage."""
     session.install("-e", ".[test]")
-    session.run("pytest", "--cov", "--cov-branch", "--cov-report=term-missing:skip-covered", *session.posargs)
+    coverage = ("--cov", "--cov-branch", "--cov-report=term-missing:skip-covered")
+    session.run("pytest", *SIDE_BY_SIDE, *coverage, *session.posargs)
 
 
 @nox.session
@@ -92,7 +96,7 @@ def servers(session: nox.Session) -> None:
     """Tests against vsftpd, proftpd, pure-ftpd and pyftpdlib; as root."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.support.install", "servers")
-    session.run("pytest", "-m", "servers", *session.posargs)
+    session.run("pytest", *SIDE_BY_SIDE, "-m", "servers", *session.posargs)
 
 
 @nox.session
@@ -109,6 +113,14 @@ def broker(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.support.install", "broker", "servers")
     session.run("pytest", "-m", "broker", *session.posargs)
+
+
+@nox.session(tags=["real"])
+def page(session: nox.Session) -> None:
+    """The page in Chromium; ``POOLER_SCREENSHOTS=1`` makes the pictures in docs/images anew. As root."""
+    session.install("-e", ".[page]")
+    session.run("python", "-m", "tests.support.install", "browser")
+    session.run("pytest", "-m", "page", *session.posargs)
 
 
 @nox.session

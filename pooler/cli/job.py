@@ -1,7 +1,12 @@
-"""``pooler job``: jobs on their way to the topic."""
+"""``pooler job``: jobs on their way to the topic, and those that a running service has in hand.
+
+``running``, ``show`` and ``cancel`` ask one pod, as nobody else has its jobs in hand. They exit with 0 when
+it is done, 2 for a job that this pod does not know, and else as ``pooler remote`` does.
+"""
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 
 import trio
@@ -11,12 +16,74 @@ from pooler.bus import records
 from pooler.bus.jobfile import lines, open_list
 from pooler.bus.submit import submit as write
 from pooler.cli import exits
+from pooler.cli.admin import view
+from pooler.cli.admin.api import ANY_POD, Api, Where, asking
+from pooler.cli.admin.view import Output
 from pooler.cli.options import HERE, Files
+from pooler.cli.text import plain
 from pooler.config.remotes import Connections, LocalFolder
 from pooler.model.job import Job, Origin, Record
 from pooler.ops import logs
 
 app = App(name="job")
+
+
+@app.command
+async def running(*, output: Output = "table", where: Where = ANY_POD) -> int:
+    """List the transfers that run on the pod that is asked, the slowest first.
+
+    Args:
+        output: ``json`` for an array of objects.
+        where: the admin API.
+    """
+    return await asking(where, partial(_running, output))
+
+
+@app.command
+async def show(task_id: str, /, *, output: Output = "table", where: Where = ANY_POD) -> int:
+    """Show a job that the pod that is asked has in hand, or has answered of late.
+
+    Args:
+        task_id: the sender's name for it.
+        output: ``json`` for one object.
+        where: the admin API.
+    """
+    return await asking(where, partial(_show, task_id, output))
+
+
+@app.command
+async def cancel(task_id: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
+    """Cancel a job that the pod that is asked has in hand: it fails as CANCELLED, unless it is done already.
+
+    Args:
+        task_id: the sender's name for it.
+        why: for those who read its failure record.
+        where: the admin API.
+    """
+    return await asking(where, partial(_cancel, task_id, why))
+
+
+async def _running(output: str, api: Api) -> None:
+    jobs = (await api.get("jobs/running"))["jobs"]
+    if output == "json":
+        view.print_json(jobs)
+    else:
+        view.console().print(view.transfers(jobs))
+
+
+async def _show(task_id: str, output: str, api: Api) -> None:
+    found = await api.get("jobs/find", task_id=task_id)
+    if output == "json":
+        view.print_json(found)
+    else:
+        view.console().print(view.facts(found))
+
+
+async def _cancel(task_id: str, why: str, api: Api) -> None:
+    found = await api.post("jobs/cancel", task_id=task_id, why=why)
+    for job in found["in_hand"]:
+        where = "its transfer is broken off" if job["running"] else "it waits, and is not begun"
+        print(f"{plain(task_id, sys.stdout.encoding)}: cancelled, {where}")
 
 
 @app.command

@@ -19,7 +19,7 @@ GROUPS = (
     ("copy", "pooler.cli.copy:copy", "Copy a list of jobs, without Kafka."),
     ("demo", "pooler.cli.demo:demo", "Show the whole service on made-up files."),
     ("ftp", "pooler.cli.ftp:app", "Look at a server, by hand."),
-    ("job", "pooler.cli.job:app", "Submit jobs."),
+    ("job", "pooler.cli.job:app", "Submit jobs; see and cancel those that are in hand."),
     ("remote", "pooler.cli.admin.remote:app", "See and steer the remotes of a running service."),
     ("top", "pooler.cli.admin.top:top", "Watch the remotes of a running service."),
     ("openapi", "pooler.cli.admin.openapi:openapi", "Print the document of the admin API."),

@@ -195,6 +195,7 @@ class _Story:
             admin = Admin(addresses, self._stage.token)
             with plot:
                 self._board.say("service", f"up; admin API {admin.api}, metrics {admin.metrics}")
+                self._board.say("page", f"{admin.api}/, token {admin.token}")
                 began = await self._wait_ready(admin)
                 async with self._board.following(self._standings):
                     await self._work(admin)
@@ -345,7 +346,7 @@ class _Story:
             self._board.say(
                 server.name, f"{HOST}:{server.port}, user {server.user}, password {server.password}{tls}"
             )
-        self._board.say("page", f"{admin.api}/, token {admin.token}")
+        self._board.say("page", f"{admin.api}/")
         self._board.say("api", f"POOLER_API={admin.api} POOLER_API_TOKEN={admin.token} pooler remote list")
         self._board.say("metrics", f"{admin.metrics}/metrics")
         self._board.say("submit", f"pooler job submit - {options}")

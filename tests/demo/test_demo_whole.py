@@ -32,12 +32,12 @@ def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
         start_new_session=True,
     )
-    try:
-        with process:
+    with process:
+        try:
             yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 def read_to(process: subprocess.Popen[str], pattern: str) -> str:

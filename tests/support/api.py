@@ -31,10 +31,10 @@ def bearer(name: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(app: ASGIFramework) -> AsyncIterator[tuple[Address, trio.Event]]:
-    """Serve an application; gives its address, and what ends it."""
+async def serving(app: ASGIFramework, *, within_s: float = 30) -> AsyncIterator[tuple[Address, trio.Event]]:
+    """Serve an application, for so long at most; gives its address, and what ends it."""
     shutdown = trio.Event()
-    with trio.fail_after(30):
+    with trio.fail_after(within_s):
         async with trio.open_nursery() as nursery:
 
             async def serve(*, task_status: trio.TaskStatus[Address]) -> None:

@@ -203,6 +203,10 @@ class ServiceDouble:
         self.in_hand = [RUNNING, WAITING]
         self.ended_jobs = [FAILED, COPIED]
 
+    def have_remotes(self, *remotes: RemoteStatus) -> None:
+        """Have these remotes in place of the two."""
+        self._remotes = {remote.name: remote for remote in remotes}
+
     def change_status(self, **changes: Any) -> None:
         """Change fields of what ``status`` answers."""
         self._status = replace(self._status, **changes)

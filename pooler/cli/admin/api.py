@@ -96,13 +96,13 @@ class Api:
         self._client = client
         self._address = address
 
-    async def get(self, path: str) -> Document:
+    async def get(self, path: str, **query: str | int) -> Document:
         """Ask for something below ``/v1``.
 
         Raises:
             NotAnswered: there was no answer, or a refusal.
         """
-        return await self._ask("GET", path, {})
+        return await self._ask("GET", path, query)
 
     async def post(self, path: str, **query: str | int) -> Document:
         """Have something done; raises as ``get`` does."""

@@ -4,21 +4,18 @@ Exits with 0 when it is done, 2 for what cannot be meant, 5 where there is no an
 later, 6 where the token does not allow it, 1 for the rest.
 """
 
-import json
 from functools import partial
 from math import inf
-from typing import Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from pooler.cli import exits
 from pooler.cli.admin import view
 from pooler.cli.admin.api import ANY_POD, Api, NotAnswered, Where, asking
+from pooler.cli.admin.view import Output
 from pooler.config.values import size
 
 app = App(name="remote")
-
-Output = Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"])]
 
 
 @app.command(name="list")
@@ -132,7 +129,7 @@ async def bandwidth(name: str, rate: str, /, *, why: str = "", where: Where = AN
 async def _list(output: str, api: Api) -> None:
     found = view.lines(await api.get("remotes"), await api.get("pods"))
     if output == "json":
-        _print_json(view.as_objects(found))
+        view.print_json(view.as_objects(found))
     else:
         console = view.console()
         console.print(view.table(found, console))
@@ -149,7 +146,7 @@ async def _show(name: str, output: str, api: Api) -> None:
     together = [one for one in pods["remotes"] if one["name"] == name]
     remote["together"] = together[0] if together else None
     if output == "json":
-        _print_json(remote)
+        view.print_json(remote)
     else:
         view.console().print(view.facts(remote))
 
@@ -168,8 +165,3 @@ async def _bound(name: str, rate: str, why: str, api: Api) -> None:
         raise NotAnswered(str(error), exits.USAGE) from None
     query: dict[str, str | int] = {"bytes_per_s": 0 if bytes_per_s == inf else int(bytes_per_s), "why": why}
     await _steer(name, "bandwidth", "bounded", query, api)
-
-
-def _print_json(document: Any) -> None:
-    # ASCII goes through every terminal.
-    print(json.dumps(document, indent=2))

@@ -1,16 +1,20 @@
 """What is shown of remotes: a line for each, over all pods, those in trouble first."""
 
+import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pooler.cli.admin.api import Document
 from pooler.cli.text import plain
+
+Output = Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"])]
 
 _TROUBLE = ("refused", "open", "half_open", "drain", "pause", "maintenance")
 """What a remote may be in, the worst first; else it is well."""
@@ -125,6 +129,26 @@ def table(found: Iterable[Line], on: Console) -> Table:
     return drawn
 
 
+def transfers(jobs: Iterable[Document]) -> Table:
+    """Draw the jobs that run, a line for each."""
+    drawn = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    for title in ("JOB", "REMOTE", "WAY", "SINCE", "MOVED", "MB/S", "SOURCE"):
+        drawn.add_column(
+            title, justify="right" if title in {"SINCE", "MOVED", "MB/S"} else "left", no_wrap=True
+        )
+    for job in jobs:
+        drawn.add_row(
+            _text(job["task_id"]),
+            _text(job["remote"]),
+            job["direction"],
+            f"{job['running_s']:.1f}",
+            str(job["bytes"]),
+            f"{job['bytes_per_s'] / 1e6:.2f}",
+            _text(job["source"]),
+        )
+    return drawn
+
+
 def facts(document: Document) -> Table:
     """Draw an object, a line for each of its values; those below one another are indented."""
     drawn = Table(box=None, pad_edge=False, show_edge=False, show_header=False)
@@ -143,6 +167,11 @@ def _flat(value: Any, indent: str = "") -> Iterable[tuple[str, str]]:
             yield from _flat(one, f"{indent}  ")
         else:
             yield f"{indent}{key}", "-" if one in (None, [], {}, "") else str(one)
+
+
+def print_json(document: Any) -> None:
+    """Print for programs: ASCII goes through every terminal."""
+    print(json.dumps(document, indent=2))
 
 
 def console() -> Console:
