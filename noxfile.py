@@ -117,7 +117,7 @@ def broker(session: nox.Session) -> None:
 
 @nox.session(tags=["real"])
 def page(session: nox.Session) -> None:
-    """The page in Chromium; ``POOLER_SCREENSHOTS=1`` makes the pictures in docs/images anew. As root."""
+    """The page in Chromium, and the API as its document says; POOLER_SCREENSHOTS=1 makes docs/images anew."""
     session.install("-e", ".[page]")
     session.run("python", "-m", "tests.support.install", "browser")
     session.run("pytest", "-m", "page", *session.posargs)

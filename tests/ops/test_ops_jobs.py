@@ -61,6 +61,7 @@ async def test_what_ended(api: Address, query: str, found: list[object]) -> None
 async def test_a_limit_that_cannot_be_meant(api: Address, limit: str) -> None:
     answer = await ask(api, "GET", f"/v1/jobs/ended?limit={limit}", bearer("read"))
     assert_problem(answer, 400, "/v1/jobs/ended")
+    assert "limit" in answer.json["detail"]
 
 
 async def test_a_job_is_found_wherever_it_is(api: Address) -> None:

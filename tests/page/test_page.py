@@ -11,17 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from queue import Queue
-from threading import Thread
-from typing import Self
 
 import pytest
-import trio
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from pooler.ops.http.app import create_app
 from tests.demo.test_demo_whole import read_to, running
-from tests.support.api import TOKENS, serving
+from tests.support.api import Served
 from tests.support.service_double import RUNNING, ServiceDouble
 
 pytestmark = pytest.mark.page
@@ -56,38 +51,6 @@ def opened(browser: Browser, url: str, *, dark: bool = False, width: int = 1400)
     finally:
         page.close()
     assert wrong == []
-
-
-class Served:
-    """The API of a double, served from a thread of its own.
-
-    Attributes:
-        service: the double.
-        url: of the page.
-    """
-
-    def __init__(self, service: ServiceDouble) -> None:
-        self.service = service
-        self._told: Queue[str] = Queue()
-        self._stop = trio.Event()
-        self._token: trio.lowlevel.TrioToken | None = None
-        self._thread = Thread(target=trio.run, args=(self._serve,))
-
-    async def _serve(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        async with serving(create_app(self.service, TOKENS, self._stop), within_s=120) as ((host, port), _):
-            self._told.put(f"http://{host}:{port}/")
-            await self._stop.wait()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self.url = self._told.get(timeout=30)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._token is not None
-        self._token.run_sync_soon(self._stop.set)
-        self._thread.join()
 
 
 def log_in(page: Page, token: str) -> None:

@@ -5,15 +5,20 @@ import io
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from queue import Queue
+from threading import Thread
+from typing import Self
 
 import structlog
 import trio
 from hypercorn.typing import ASGIFramework
 
 from pooler.ops import logs
+from pooler.ops.http.app import create_app
 from pooler.ops.http.auth import Scope, Token
 from pooler.ops.http.server import serve_http
 from tests.support.http_client import Address, Answer
+from tests.support.service_double import ServiceDouble
 
 TOKENS = tuple(
     Token(
@@ -65,3 +70,39 @@ def assert_problem(answer: Answer, status: int, path: str) -> None:
     assert problem["status"] == status
     assert problem["instance"] == path
     assert problem["detail"]
+
+
+class Served:
+    """The API of a double, served from a thread of its own.
+
+    Attributes:
+        service: the double.
+        url: of the page.
+    """
+
+    def __init__(self, service: ServiceDouble, tokens: tuple[Token, ...] = TOKENS) -> None:
+        self.service = service
+        self._tokens = tokens
+        self._told: Queue[str] = Queue()
+        self._stop = trio.Event()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._thread = Thread(target=trio.run, args=(self._serve,))
+
+    async def _serve(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        async with serving(create_app(self.service, self._tokens, self._stop), within_s=120) as (
+            (host, port),
+            _,
+        ):
+            self._told.put(f"http://{host}:{port}/")
+            await self._stop.wait()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.url = self._told.get(timeout=30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._token is not None
+        self._token.run_sync_soon(self._stop.set)
+        self._thread.join()

@@ -4,7 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 
+from pydantic import ValidationError
 from quart import Quart, Response, request
+from quart_schema.validation import RequestSchemaValidationError
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
@@ -35,13 +37,23 @@ def answer_with_problems(app: Quart) -> None:
     app.register_error_handler(HTTPException, _render)
 
 
+def _of_each_field(error: HTTPException) -> str:
+    """Tell which fields of a request are wrong, and why; empty where that is not what is wrong."""
+    cause = error.validation_error if isinstance(error, RequestSchemaValidationError) else None
+    if not isinstance(cause, ValidationError):
+        return ""
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in cause.errors(include_url=False)
+    )
+
+
 async def _render(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     problem = Problem(
         type="about:blank",
         title=status.phrase,
         status=status,
-        detail=error.description or status.description,
+        detail=_of_each_field(error) or error.description or status.description,
         instance=request.path,
     )
     # Allow, Retry-After and WWW-Authenticate come along; Content-Type is replaced.
