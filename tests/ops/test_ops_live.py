@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from pooler.ops.http import live
+from pooler.ops.http import live, server
 from pooler.ops.http.app import create_app
 from pooler.ops.http.server import GRACE_S
 from tests.support.api import TOKENS, assert_problem, bearer, serving
@@ -115,6 +115,25 @@ async def test_so_many_and_no_more(api: Address, monkeypatch: pytest.MonkeyPatch
                 await stream.send_all(READ)
                 if b" 200 " in await stream.receive_some():
                     return
+
+
+async def test_a_stream_has_an_end_and_the_next_one_begins_at_once(
+    api: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "PERIOD_S", 0.01)
+    monkeypatch.setattr(live, "LASTS_S", 0.1)
+    for _ in range(2):
+        async with await trio.open_tcp_stream(*api) as stream:
+            await stream.send_all(READ)
+            said = b""
+            while not said.endswith(b"\r\n0\r\n\r\n"):
+                said += await stream.receive_some()
+            assert b"\r\nretry: 100\n\n" in said
+            assert said.count(b"data: {") > 1
+
+
+def test_a_stream_ends_before_the_server_cuts_it_off() -> None:
+    assert live.LASTS_S + live.PERIOD_S < server._READ_S
 
 
 async def test_it_takes_a_token(api: Address) -> None:

@@ -40,7 +40,7 @@ def test_it_answers_as_documented(operation: Any, asked: tuple[Served, dict[str,
 
     @given(case=operation.as_strategy())
     @settings(
-        max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+        max_examples=15, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
     )
     def check(case: Any) -> None:
         case.call_and_validate(base_url=served.url, headers=headers, excluded_checks=NOT_MEANT)

@@ -30,6 +30,9 @@ from pooler.ops.http.service import (
 PERIOD_S: Final = 1.0
 """From one event to the next."""
 
+LASTS_S: Final = 75.0
+"""How long a stream lasts; `server` does not bear much longer with a client that says nothing."""
+
 MOST_READERS: Final = 1000
 """Of one pod; one more is answered 503."""
 
@@ -113,8 +116,10 @@ def live(service: Service, guard: Guard, closing: trio.Event) -> Blueprint:
     async def events() -> AsyncIterator[bytes]:
         nonlocal readers
         readers += 1
+        ends_at = trio.current_time() + LASTS_S
         try:
-            while not closing.is_set():
+            yield b"retry: 100\n\n"
+            while not closing.is_set() and trio.current_time() < ends_at:
                 yield teller.event()
                 with trio.move_on_after(PERIOD_S):
                     await closing.wait()
@@ -129,7 +134,7 @@ def live(service: Service, guard: Guard, closing: trio.Event) -> Blueprint:
             raise ServiceUnavailable(f"{MOST_READERS} others are reading this already.")
         response = Response(events(), content_type="text/event-stream")
         response.headers["Cache-Control"] = "no-store"
-        response.timeout = None  # it lasts for as long as somebody reads
+        response.timeout = None  # the stream has an end of its own
         return response
 
     return routes

@@ -355,14 +355,17 @@ async function read(signal) {
     rest += value;
     const events = rest.split("\n\n");
     rest = events.pop();
-    const newest = events.at(-1);
-    if (newest) take(newest.replace(/^data: /, ""));
+    const newest = events.findLast((event) => event.startsWith("data: "));
+    if (newest) take(newest.slice("data: ".length));
   }
 }
 
 async function follow(signal) {
   while (!signal.aborted) {
-    try { await read(signal); } catch (error) { if (signal.aborted) return; }
+    try {
+      await read(signal);
+      if (state) continue; // a stream has an end, and another one begins
+    } catch (error) { if (signal.aborted) return; }
     connected();
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
