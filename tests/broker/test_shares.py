@@ -15,19 +15,20 @@ from tests.support.kafka import Message, RunningBroker, produce, running_broker
 from tests.support.process import free_port
 from tests.support.servers import RunningServer, running_server
 from tests.support.service import RunningPooler, Site, wait_until
+from tests.support.sockets import established
 
 pytestmark = pytest.mark.broker
 
 TOTAL = 10
 SESSION_S = 6
 FILES = 20
-_ESTABLISHED = "01"
-"""In /proc/net/tcp: at the server, and not closed by the client. How long a server takes to notice that a
-client has gone is a matter of who gets a processor."""
 
 
 class Counter:
-    """Counts the sessions at a server, as its own kernel sees them, many times a second.
+    """Counts the sessions at a server that no client has closed, as the kernel has them, time and again.
+
+    How long a server takes to notice that a client has gone is a matter of who gets a processor. Those that
+    are seen twice in a row were there at the same time, in between; others need not have been.
 
     Attributes:
         now: how many there are.
@@ -38,16 +39,14 @@ class Counter:
     def __init__(self, port: int) -> None:
         self.now = self.most = 0
         self.seen: list[int] = []
-        self._port = f"{port:04X}"
+        self._port = port
         self._over = threading.Event()
 
-    def look(self) -> int:
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        return sum(row[1].endswith(f":{self._port}") and row[3] == _ESTABLISHED for row in rows)
-
     def _run(self) -> None:
+        last = established(self._port)
         while not self._over.wait(0.01):
-            self.now = self.look()
+            found = established(self._port)
+            self.now, last = len(found & last), found
             self.most = max(self.most, self.now)
             self.seen.append(self.now)
 
