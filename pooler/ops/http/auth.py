@@ -7,8 +7,8 @@ over. A token must be long and random, as a plain hash protects no other::
     token=$(openssl rand -hex 32)
     printf %s "$token" | sha256sum | sed 's/^/operate:/; s/ .*/:alice/' >> tokens
 
-Without any token configured everybody may read, which tells little more than the metrics and the probes do,
-and only callers on loopback may act: a shell in the pod, ``kubectl port-forward``. What a browser or a proxy
+Without any token configured everybody may read, the names of files among the rest, and only callers on
+loopback may act: a shell in the pod, ``kubectl port-forward``. What a browser or a proxy
 sends does not count as loopback: any page and anybody may stand behind it.
 """
 
