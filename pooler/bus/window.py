@@ -74,8 +74,8 @@ class Window:
 
     @property
     def room(self) -> int:
-        """How many jobs may be in hand at most, with the last batch that is read."""
-        return sum(part.size for part in self.parts) + self._settings.max_poll_records
+        """How many jobs may be in hand at most, with the last batch that is read into each part."""
+        return sum(part.size + self._settings.max_poll_records for part in self.parts)
 
     def look(self) -> None:
         """See which topics are to be read on."""

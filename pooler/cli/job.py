@@ -93,7 +93,7 @@ async def submit(
     urgent: Annotated[bool, Parameter(negative="")] = False,
     files: Files = HERE,
 ) -> int:
-    """Write a list of jobs to the input topic: one JSON object a line.
+    """Write a list of jobs to the input topic, or to the priority topic: one JSON object a line.
 
     The record's key is the remote's name, so that one remote's jobs stay in one partition. A line that is no
     valid job is named on the standard error and not submitted; the others are.

@@ -38,6 +38,9 @@ from pooler.config.tls import INSECURE_CIPHERS, check_authorities, ciphers, tls_
 from pooler.config.values import charset, duration, line, size, switch, whole
 from pooler.model.job import Verify
 
+_MOST_BYTES_PER_S = 10**15
+"""Of all pods together: what they tell each other is no larger (`pooler.bus.control_records`)."""
+
 Format = Literal["plain", "rclone"]
 
 FTP_KEYS = frozenset(
@@ -201,6 +204,8 @@ def _bandwidth(text: str) -> float | None:
 
 def _whole_bandwidth(text: str) -> int | None:
     bytes_per_s = _bandwidth(text)
+    if bytes_per_s is not None and bytes_per_s > _MOST_BYTES_PER_S:
+        raise ValueError(f"expected at most {_MOST_BYTES_PER_S} bytes a second, or off, got {text!r}")
     return None if bytes_per_s is None else max(1, round(bytes_per_s))
 
 

@@ -110,7 +110,8 @@ class _Bytes:
         return _smallest(deployment, Knob.BANDWIDTH, self._totals)
 
     def need(self, now: float) -> Need:
-        if any(member.wanted for member in self._members):
+        # What runs goes on while a remote is paused, or closing.
+        if any(member.wanted or member.working for member in self._members):
             self._worked_at = now
         # What is let go is let go at once: nothing is open.
         return Need(0, _ANY if now - self._worked_at < _STILL_S else 0)

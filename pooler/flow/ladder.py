@@ -12,6 +12,8 @@ WORTH_PARKING_S = 5.0
 """Pauses below this are waited out here: parking would take nearly as long."""
 
 _PATIENCE = 2.0
+_LONGER_S = 60.0
+"""The longest step that a job takes in place of the shortest one."""
 _HIGH_MARK, _LOW_MARK = 0.7, 0.6
 
 
@@ -62,11 +64,11 @@ class Ladder:
             left_s: seconds until its deadline.
 
         Returns:
-            The next longer one. None where there is none, or it ends too late; and where the step is not the
-            shortest, which is long enough as it is.
+            The next longer one. None where there is none, or it ends too late, or would make an hour of a few
+            seconds; and where the step is not the shortest, which is long enough as it is.
         """
         longer = self._delays_s[1:2] if step_s == self._delays_s[0] else ()
-        return max((delay_s for delay_s in longer if delay_s < left_s), default=None)
+        return max((delay_s for delay_s in longer if delay_s < left_s and delay_s <= _LONGER_S), default=None)
 
     def _within(self, pause_s: float, left_s: float) -> float | None:
         steps = [delay_s for delay_s in self._delays_s if delay_s <= pause_s] or self._delays_s[:1]

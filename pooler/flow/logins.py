@@ -75,6 +75,10 @@ def fixed(digest: str) -> Callable[[], Awaitable[str]]:
     return known
 
 
+class _Replaced(Exception):
+    """The secret is another one than when it was begun with."""
+
+
 class OwnBook:
     """What one process knows of logins, where there is nobody to tell of it.
 
@@ -146,16 +150,19 @@ class CautiousConnector:
             LoginRefused: the server has refused the secret, now or before, us or another pod.
             NoPassword: there is none to be read.
         """
-        digest = _UNREADABLE
-        try:
-            digest = await self._digest()
-            session = await self._connect(digest)
-        except (LoginRefused, NoPassword):
-            self._useless = digest
-            self._became_useless.set()
-            raise
-        self._useless = None
-        return session
+        while True:
+            digest = _UNREADABLE
+            try:
+                digest = await self._digest()
+                session = await self._connect(digest)
+            except _Replaced:
+                continue
+            except (LoginRefused, NoPassword):
+                self._useless = digest
+                self._became_useless.set()
+                raise
+            self._useless = None
+            return session
 
     async def run(self, try_again: Callable[[], None]) -> None:
         """Have the remote tried as soon as a useless secret was replaced, for ever.
@@ -198,8 +205,12 @@ class CautiousConnector:
             with trio.move_on_after(_AGAIN_S, shield=True):
                 await self._say(Gone("login", (self._remote, digest)))
             raise
-        await self._say(self._login(digest, Trial.TAKEN))
-        await self._say(Gone("login", (self._remote, digest)))
+        try:
+            await self._say(self._login(digest, Trial.TAKEN))
+            await self._say(Gone("login", (self._remote, digest)))
+        except BaseException:
+            await session.aclose()  # noqa: ASYNC102 - nobody else knows of it; cancelled, it is closed at once
+            raise
         return session
 
     async def _try(self, digest: str) -> Session:
@@ -207,12 +218,20 @@ class CautiousConnector:
             session = await self._connector.connect()
         except LoginRefused as error:
             self._taken = ""
-            # Where the secret was changed meanwhile nobody knows which of them it was.
-            if await self._digest() == digest:
+            if await self._is_still(digest):
                 await self._told(self._login(digest, Trial.REFUSED, str(error)))
+            else:
+                # Nobody knows which of the two it was: another pod may try the old one.
+                await self._say(Gone("login", (self._remote, digest)))
             raise
         self._taken = digest
         return session
+
+    async def _is_still(self, digest: str) -> bool:
+        try:
+            return await self._digest() == digest
+        except NoPassword:
+            return True  # nor is there another one
 
     async def _told(self, refusal: Login) -> bool:
         """Tell of a refusal; what could not be told is told before the next try."""
@@ -222,8 +241,12 @@ class CautiousConnector:
         return self._untold is None
 
     async def _may_try_first(self, digest: str) -> bool:
-        """Wait until somebody has tried a secret, or it is for us to do so; tell whether it is."""
-        said = False
+        """Wait until somebody has tried a secret, or it is for us to do so; tell whether it is.
+
+        Raises:
+            _Replaced: there is another one now.
+        """
+        said, look_at = False, trio.current_time() + _AGAIN_S
         while True:
             known = self._book.login(self._remote, digest)
             if known is not None and known.trial is not Trial.TRIED:
@@ -233,10 +256,13 @@ class CautiousConnector:
             if known is None and not said and self._book.incarnation:
                 said = await self._say(self._login(digest, Trial.TRIED))
             else:
-                with trio.move_on_after(_AGAIN_S):
+                with trio.move_on_at(look_at):
                     await self._book.changed()
+                if trio.current_time() < look_at:
                     continue
-                said = False
+                said, look_at = False, trio.current_time() + _AGAIN_S
+                if not await self._is_still(digest):
+                    raise _Replaced
 
     def _refuse_what_was_refused(self, digest: str) -> None:
         known = self._book.login(self._remote, digest)

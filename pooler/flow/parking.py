@@ -143,8 +143,9 @@ class Parking:
         """
         now = trio.current_time()
         step_s = self._ladder.step_for(pause_s, work.deadline - now)
-        # What an attempt has left for the next one would be lost.
-        if step_s is None or not self._may_leave(work) or work.memory.holds:
+        # What an attempt has left for the next one would be lost, and an urgent job come back among others.
+        stays = work.memory.holds or (work.delivery.urgent and self._has_room(work))
+        if step_s is None or stays or not self._may_leave(work):
             return False
         await self._endings.park(work, step_s, not_before=now + pause_s, reason="retry")
         self._say(work.plan.remote, "retry", 1)
@@ -264,13 +265,18 @@ class Parking:
         """Let a job take a longer step where enough of its remote come back soon."""
         now = trio.current_time()
         longer_s = self._ladder.longer(step_s, work.deadline - now)
-        if longer_s is None:
+        if longer_s is None or work.delivery.urgent:
             return step_s
         soon = self._soon.setdefault(work.plan.remote, TokenBucket(_SOON_PER_S, _SOON))
         if soon.ready_at(now) > now:
             return longer_s
         soon.take(now)
         return step_s
+
+    def _has_room(self, work: Work) -> bool:
+        """Tell whether a job's part of the window is less than half full."""
+        topic = work.delivery.record.origin.topic
+        return all(part.fill() < 0.5 for part in self._window.parts if part.holds(topic))  # noqa: PLR2004
 
     def _may_leave(self, work: Work) -> bool:
         return (

@@ -141,11 +141,16 @@ class Remote:
         self.group.bounds_changed()
 
     @property
+    def working(self) -> int:
+        """How many of its sessions have a job."""
+        return sum(worker.work is not None for worker in self._workers)
+
+    @property
     def wanted(self) -> int:
         """How many sessions it has work for; one is enough to find out whether the server is back."""
         if self._at_rest or self._closing:
             return 0
-        working = sum(worker.work is not None for worker in self._workers)
+        working = self.working
         wanted = min(self.most, working + max(self.waiting, self._to_prewarm, self._to_tidy))
         return wanted if self.breaker.state is State.CLOSED else min(wanted, max(1, working))
 

@@ -94,9 +94,20 @@ def test_what_is_lost_and_what_is_settled_elsewhere_leaves_room() -> None:
     assert (rig.ledger.load.records, rig.ledger.load.size_bytes) == (3, 30)
 
 
-@pytest.mark.parametrize(("topic", "room"), [(URGENT, 55), ("", 45)])
-def test_the_room_is_for_both_and_the_last_batch(topic: str, room: int) -> None:
+@pytest.mark.parametrize(("topic", "room"), [(URGENT, 60), ("", 45)])
+def test_the_room_is_for_both_and_the_last_batch_of_each(topic: str, room: int) -> None:
     assert Rig(priority_topic=topic).window.room == room
+
+
+def test_what_is_read_last_into_each_part_fits_into_the_room() -> None:
+    rig = Rig()
+    for topic, nearly_all in (("ftp-tasks", 39), (URGENT, 9)):
+        rig.read(topic, nearly_all, size_bytes=1)
+    assert rig.crowded() == (False, False)
+    for topic in ("ftp-tasks", URGENT):
+        rig.read(topic, 5, size_bytes=1)
+    assert rig.crowded() == (True, True)
+    assert rig.ledger.load.records == 58 <= rig.window.room
 
 
 def test_without_a_priority_topic_there_is_one_part() -> None:

@@ -56,6 +56,13 @@ def remote(text: str, environ: dict[str, str] | None = None, *, file_format: For
     return only
 
 
+def test_a_total_that_pods_could_not_tell_each_other_is_a_mistake() -> None:
+    assert remote(f"{MINIMAL}bandwidth_total = 900T\n").bandwidth_total_bytes_per_s == 900 * 1024**4
+    _, problems = load(f"{MINIMAL}bandwidth_total = 1P\n")
+    (mistake,) = problems.mistakes
+    assert "expected at most 1000000000000000 bytes a second, or off, got '1P'" in mistake
+
+
 def test_defaults() -> None:
     only = remote("[a]\ntype = ftp\nhost = h\n")
     assert only == FtpRemote(name="a", host="h", user="os-user", password=only.password)

@@ -149,3 +149,4 @@ def test_no_short_backlog_goes_before_a_long_one(
 def test_a_longer_step_instead_of_the_shortest(step_s: float, left_s: float, longer_s: float | None) -> None:
     assert LADDER.longer(step_s, left_s) == longer_s
     assert Ladder([10.0]).longer(10.0, left_s) is None
+    assert Ladder([10.0, 3600.0]).longer(10.0, left_s) is None

@@ -13,6 +13,7 @@ from pooler.errors import ConnectError, LoginRefused, NoPassword
 from pooler.flow import secrets
 from pooler.flow.logins import CautiousConnector, OwnBook, read_anew
 from pooler.flow.secrets import Digester, unshared
+from pooler.model.control import Gone, News
 from tests.support.control_double import ControlLog
 from tests.support.flow_double import FakeServer, always
 from tests.support.secret_volume import SecretVolume
@@ -288,6 +289,74 @@ async def test_a_new_secret_in_a_mounted_volume_ends_the_refusal_at_once(
             volume.rotate(far="newer")
             await trio.sleep(20)
             assert len(pod.tried_again_at) == 2  # nobody waits for one
+            nursery.cancel_scope.cancel()
+
+
+async def test_who_waits_for_another_s_try_takes_a_new_secret_of_its_own(autojump_clock: MockClock) -> None:
+    async def slow(_number: int) -> None:
+        if len(server.connects) == 1:
+            await trio.sleep(30)
+
+    server = FakeServer(on_connect=slow)
+    pods = Pods(server, "a", "b")
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            await pods.run(nursery)
+            nursery.start_soon(pods.connect, "a")
+            await trio.sleep(5)
+            nursery.start_soon(pods.connect, "b")
+            await trio.sleep(5)
+            assert pods.ends == {}
+            pods.secrets["b"] = "right"
+            await trio.sleep(3)
+            assert pods.ends == {"b": "in"}
+            await trio.sleep(30)
+            assert pods.ends == {"a": "in", "b": "in"}
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_refusal_of_nobody_knows_which_secret_lets_the_next_pod_try(
+    autojump_clock: MockClock,
+) -> None:
+    async def refuse_as_it_is_replaced(_number: int) -> None:
+        await trio.sleep(1)
+        if len(server.connects) == 1:
+            pods.secrets["a"] = "right"
+            raise LoginRefused("530 no")
+
+    server = FakeServer(on_connect=refuse_as_it_is_replaced)
+    pods = Pods(server, "a", "b")
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            await pods.run(nursery)
+            nursery.start_soon(pods.connect, "a")
+            await trio.sleep(0.5)
+            await pods.connect("b")
+            assert pods.ends["b"] == "in"
+            assert pods.ends["a"] == "530 no"
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_session_that_nobody_gets_is_closed(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = FakeServer()
+    pods = Pods(server, "a")
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            await pods.run(nursery)
+            write = pods.steering["a"].write
+
+            async def stuck(news: News | Gone) -> None:
+                if server.open:
+                    await trio.sleep_forever()
+                await write(news)
+
+            monkeypatch.setattr(pods.steering["a"], "write", stuck)
+            with trio.move_on_after(10):
+                await pods.connect("a")
+            assert server.opened == 1
+            assert not server.open
             nursery.cancel_scope.cancel()
 
 

@@ -4,6 +4,7 @@
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,22 @@ async def test_a_long_pause_is_waited_out_on_a_topic_and_not_cut_short(
     assert {parked.error for parked in flow.parked} == {"broke"}
     (outcome,) = flow.outcomes().values()
     assert (outcome.status.value, outcome.attempts) == ("success", 3)
+
+
+@pytest.mark.parametrize(("window", "parked"), [(3, 0), (2, 1)])
+async def test_an_urgent_job_waits_here_while_its_part_has_room(
+    autojump_clock: MockClock, tmp_path: Path, window: int, parked: int
+) -> None:
+    flow = Flow(
+        tmp_path,
+        shape(backoff=SLOW_RETRY, attempts=3, window=window),
+        far=FakeServer(on_transfer=failing({1: DataConnectionError("broke")})),
+    )
+    async with flow.running():
+        await flow.deliver([replace(flow.delivery(download("a")), urgent=True)])
+        await trio.sleep(60)
+    assert len(flow.parked) == parked
+    assert flow.codes() == ({} if parked else {"a": "ok"})
 
 
 async def test_attempts_go_on_where_they_stood(autojump_clock: MockClock, tmp_path: Path) -> None:

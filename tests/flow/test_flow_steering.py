@@ -12,7 +12,7 @@ from pooler.errors import ConnectError
 from pooler.flow.steering import Steering
 from pooler.model.control import Gone, Knob, Mode, Setting
 from tests.support.control_double import TERMS, ControlLog
-from tests.support.flow_double import FakeServer, Flow, Shape, always, downloads
+from tests.support.flow_double import FakeServer, Flow, Shape, always, download, downloads
 
 TOTAL = 4
 
@@ -219,6 +219,33 @@ async def test_a_bandwidth_is_shared_by_those_who_move_something_and_never_given
                 watching.cancel_scope.cancel()
             await steering.want("far", Knob.BANDWIDTH, None, by="anna")
             assert rates(first) == [None]
+
+
+async def test_what_runs_keeps_its_bandwidth_while_its_remote_begins_nothing(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    go_on = trio.Event()
+
+    async def stall(path: str) -> None:
+        if path == "/slow":
+            await go_on.wait()
+
+    server, log = FakeServer(transfer_s=2.0, on_transfer=stall), ControlLog()
+    with trio.fail_after(1000):
+        async with (
+            pod(log, "a", server, tmp_path, total=None) as (first, steering, _),
+            pod(log, "b", server, tmp_path, total=None) as (second, _, _),
+        ):
+            await steering.want("far", Knob.BANDWIDTH, 1_000_000, by="anna")
+            await first.give(download("slow"))
+            await second.give(*downloads(200))
+            await trio.sleep(5)
+            first.remotes["far"].pause()
+            await trio.sleep(30)
+            assert rates(first, second) == [500_000, 500_000]
+            go_on.set()
+            await trio.sleep(20)
+            assert rates(first, second) == [0, 1_000_000]
 
 
 async def test_a_total_that_is_read_again_holds_while_it_is_not_read_yet(
