@@ -120,7 +120,10 @@ def page(session: nox.Session) -> None:
     """The page in Chromium, and the API as its document says; POOLER_SCREENSHOTS=1 makes docs/images anew."""
     session.install("-e", ".[page]")
     session.run("python", "-m", "tests.support.install", "browser")
-    session.run("pytest", "-m", "page", *session.posargs)
+    # Apart from all other tests: trio-asyncio changes asyncio's loops for good, and Playwright needs its own.
+    # And with asserts as they stand: pytest would rewrite schemathesis amidst a Hypothesis test, which
+    # CPython 3.11 does not survive (SystemError: AST constructor recursion depth mismatch).
+    session.run("pytest", "--assert=plain", "-m", "page", *(session.posargs or ["tests/page"]))
 
 
 @nox.session
