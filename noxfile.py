@@ -112,7 +112,14 @@ def broker(session: nox.Session) -> None:
     """Tests against Apache Kafka, the main job among them, which takes vsftpd too; as root."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.support.install", "broker", "servers")
-    session.run("pytest", "-m", "broker", *session.posargs)
+    if session.posargs:
+        session.run("pytest", "-m", "broker", *session.posargs)
+        return
+    # By the file, as each has a broker of its own; those that count seconds have the machine to themselves.
+    alone = [f"tests/broker/test_{name}.py" for name in ("bridge", "parking", "shares")]
+    others = [f"--ignore={path}" for path in alone]
+    session.run("pytest", "-n", "2", "--dist", "loadfile", "-m", "broker", *others)
+    session.run("pytest", "-m", "broker", *alone)
 
 
 @nox.session(tags=["real"])
