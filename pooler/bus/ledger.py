@@ -194,6 +194,10 @@ class PartitionLedger:
         self._forget_below(self.watermark)
         return size
 
+    def is_settled(self, offset: int) -> bool:
+        """Tell whether an offset needs nothing more; one that was not received yet mostly does."""
+        return offset in self._settled or (offset < self.next_offset and offset not in self._pending)
+
     def adopt(self, commitment_offset: int, settled: Iterable[int]) -> int:
         """Take over what Kafka has on record, after a rebalance that left the partition with us.
 
@@ -346,7 +350,7 @@ class Ledger:
     def is_settled(self, origin: Origin) -> bool:
         """Tell whether a record is of a partition of ours, and needs nothing more of us."""
         book = self._books.get(origin[:2])
-        return book is not None and origin.offset not in book.pending
+        return book is not None and book.is_settled(origin.offset)
 
     def committed(self, partition: Partition) -> int:
         """Tell up to which offset everything is settled; 0 for a partition that is not ours."""

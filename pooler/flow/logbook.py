@@ -93,14 +93,20 @@ class _Page:
     def __init__(self, partition: Partition, file: LogbookFile) -> None:
         self.partition = partition
         self.file = file
-        self.unwritten: list[bytes] = []
+        self._unwritten: list[bytes] = []
         self._notes: dict[int, bytes] = {}
         self._enough = _LINES
+        self._in_doubt = False
+
+    @property
+    def wants_writing(self) -> bool:
+        """Whether there are notes that may not stand in the file."""
+        return bool(self._unwritten) or self._in_doubt
 
     def add(self, offset: int, line: bytes) -> None:
         """Take a note, to be written."""
         self._notes[offset] = line
-        self.unwritten.append(line)
+        self._unwritten.append(line)
 
     def prune(self, books: Books) -> bool:
         """Forget what is answered; tell whether that leaves nothing."""
@@ -112,14 +118,19 @@ class _Page:
         return not self._notes
 
     def writing(self, books: Books) -> Callable[[], None]:
-        """Tell what is to be called, in a thread, to write what is not written."""
-        lines, self.unwritten = self.unwritten, []
-        if self.file.lines + len(lines) <= self._enough:
+        """Tell what is to be called, in a thread, to write what is not written; then ``written`` is."""
+        lines, self._unwritten = self._unwritten, []
+        in_doubt, self._in_doubt = self._in_doubt, True
+        if not in_doubt and self.file.lines + len(lines) <= self._enough:
             return partial(self.file.append, lines)
         self.prune(books)
         # Twice as many as are kept, so that the cost of writing anew stays that of the notes added.
         self._enough = max(_LINES, 2 * len(self._notes))
         return partial(self.file.replace, list(self._notes.values()))
+
+    def written(self) -> None:
+        """Take in that the call of ``writing`` has come to its end."""
+        self._in_doubt = False
 
 
 class Logbook:
@@ -147,15 +158,15 @@ class Logbook:
 
         That it cannot be written is told once, and harms nobody while we live.
 
-        Cancellation: it may be noted, or not.
+        Cancellation: it may be noted, or not. What we have taken on of others, the next one writes.
         """
         for item in done:
             origin = item.work.delivery.record.origin
             self._page(origin[:2]).add(origin.offset, self._line(item))
         async with self._turn:
-            calls = [page.writing(self._books) for page in self._pages.values() if page.unwritten]
-            if calls:
-                await self._write(calls)
+            pages = [page for page in self._pages.values() if page.wants_writing]
+            if pages:
+                await self._write(pages)
 
     async def recall(self, work: Work, /, *, anew: bool = False) -> Done | None:
         """Tell what was done for a job by those who had it before, or by us before we lost it.
@@ -230,7 +241,9 @@ class Logbook:
         )
         return msgspec.json.encode(note)
 
-    async def _write(self, calls: Sequence[Callable[[], None]]) -> None:
+    async def _write(self, pages: Sequence[_Page]) -> None:
+        calls = [page.writing(self._books) for page in pages]
+
         def write() -> None:
             for call in calls:
                 call()
@@ -243,6 +256,8 @@ class Logbook:
             self._fails = True
         else:
             self._fails = False
+            for page in pages:
+                page.written()
 
 
 def _digest(record: Record) -> str:

@@ -6,6 +6,7 @@ lost with its machine costs another copy.
 """
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,9 @@ _NS = 1_000_000_000
 
 
 class LogbookFile:
-    """The notes of one process on one subject. Its methods block; they are called one at a time.
+    """The notes of one process on one subject. Its methods block, also for each other.
+
+    So a call that nobody waits for any more does not come behind a later one.
 
     Args:
         root: the root's folder.
@@ -33,6 +36,7 @@ class LogbookFile:
     def __init__(self, root: Path, subject: str, process: str) -> None:
         self._root = root
         self._name = f"{subject}-{process}{LOGBOOK}"
+        self._turn = threading.Lock()
         self.lines = 0
         """How many it has."""
 
@@ -46,7 +50,7 @@ class LogbookFile:
         # Opened each time: a network file system hands on what was written at the close.
         with self._folder() as folder:
             _write(self._name, os.O_APPEND, notes, folder)
-        self.lines += len(notes)
+            self.lines += len(notes)
 
     def replace(self, notes: Iterable[bytes]) -> None:
         """Leave these notes and no others.
@@ -58,18 +62,18 @@ class LogbookFile:
         with self._folder() as folder:
             _write(new, os.O_TRUNC, notes, folder)
             os.rename(new, self._name, src_dir_fd=folder, dst_dir_fd=folder)
-        self.lines = len(notes)
+            self.lines = len(notes)
 
     def remove(self) -> None:
         """Leave no note. Never raises."""
-        with suppress(OSError):
+        with self._turn, suppress(OSError):
             with control_folder(self._root) as folder:
                 os.unlink(self._name, dir_fd=folder)
             (self._root / FOLDER).rmdir()  # there was nothing else
 
     @contextmanager
     def _folder(self) -> Iterator[int]:
-        with translated(self._root / FOLDER), control_folder(self._root) as folder:
+        with self._turn, translated(self._root / FOLDER), control_folder(self._root) as folder:
             yield folder
 
 

@@ -205,6 +205,18 @@ def test_a_partition_kept_through_a_rebalance_keeps_what_is_in_hand() -> None:
     assert (ledger.load.records, ledger.load.size_bytes) == (1, 10)
 
 
+def test_what_is_ours_and_not_read_yet_is_not_settled() -> None:
+    ledger = Ledger()
+    ledger.open(TOPIC, 4, {6})
+    ledger.receive(Origin(*TOPIC, 4), 10)
+    settled = [offset for offset in range(9) if ledger.is_settled(Origin(*TOPIC, offset))]
+    assert settled == [0, 1, 2, 3, 6]
+    ledger.settle(Origin(*TOPIC, 4))
+    assert ledger.is_settled(Origin(*TOPIC, 4))
+    ledger.close(TOPIC)
+    assert not ledger.is_settled(Origin(*TOPIC, 0))
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """Members of a group, one after the other: what one commits is what the next begins with."""
 
@@ -251,6 +263,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.settled = {
             offset for offset in self.received if offset < self.committed.offset or offset in known
         }
+        self.what_is_settled_is_known()  # of what is not read again yet, too
         for offset in sorted(self.received):
             if offset >= self.committed.offset:
                 assert self.book.receive(offset, 1) == (offset not in self.settled)
@@ -263,6 +276,11 @@ class LedgerMachine(RuleBasedStateMachine):
             assert self.book.watermark == min(in_hand)
         else:
             assert self.book.watermark == self.book.next_offset
+
+    @invariant()
+    def what_is_settled_is_known(self) -> None:
+        known = {offset for offset in self.received if self.book.is_settled(offset)}
+        assert known == self.received & self.settled
 
     @invariant()
     def a_commit_now_would_lose_nothing(self) -> None:

@@ -3,10 +3,10 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 import pytest
 import trio
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from pooler.bus.ledger import Ledger
 from pooler.errors import ErrorCode
 from pooler.flow.logbook import Done, Logbook, Partition
 from pooler.model.job import After, Delivery, Job, Origin, Record
@@ -24,6 +25,9 @@ from pooler.storage.control import FOLDER
 from pooler.storage.logbook import KEPT_S, LOGBOOK, remove_old
 from pooler.storage.tenancy import Tenancy
 from tests.support.flow_double import CONTENT, FakeServer, Flow, InlineRoot, Shape, download, upload
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 
 class Books:
@@ -263,6 +267,80 @@ async def test_notes_that_cannot_be_written_fail_no_job(pods: Pods, autojump_clo
         found = await pods.run(download("1"), upload("2"), copied=2)
     assert {outcome.status for outcome in found.values()} == {Status.SUCCESS}
     assert [event["root"] for event in logged if event["event"] == "logbook_not_written"] == ["local"]
+
+
+class BusyRoot(InlineRoot):
+    """A root without a free thread, until there is one."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("local", folder)
+        self.has_room = trio.Event()
+
+    async def run(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        await self.has_room.wait()
+        return await super().run(function, *args)
+
+
+async def test_who_is_cancelled_while_it_writes_for_others_too_leaves_none_of_them_unwritten(
+    pods: Pods, autojump_clock: MockClock
+) -> None:
+    root, flow = BusyRoot(pods.folder), pods.pod()
+    book, later = (Logbook(root, name, "group", pods.books) for name in ("one", "two"))
+    async with flow.running():
+        flow.remotes["far"].pause()
+        await flow.give(*(download(name) for name in "123"))
+        first, *others = flow.endings.in_flow
+        async with trio.open_nursery() as nursery:
+            for work in others:
+                nursery.start_soon(book.note, [Done(work, Outcome(Status.SUCCESS))])
+            await trio.testing.wait_all_tasks_blocked()  # one of them writes, the other waits behind it
+            with trio.move_on_after(1):
+                await book.note([Done(first, Outcome(Status.SUCCESS))])
+            nursery.cancel_scope.cancel()
+        root.has_room.set()
+        await book.note([])
+        assert [await later.knows(work) for work in (first, *others)] == [True, True, True]
+        for work in (first, *others):
+            flow.endings.dropped(work)
+
+
+async def test_what_could_not_be_written_is_written_once_it_can_be(
+    pods: Pods, autojump_clock: MockClock
+) -> None:
+    root, flow = InlineRoot("local", pods.folder), pods.pod()
+    book, later = (Logbook(root, name, "group", pods.books) for name in ("one", "two"))
+    async with flow.running():
+        flow.remotes["far"].pause()
+        await flow.give(download("1"), download("2"))
+        works = list(flow.endings.in_flow)
+        (pods.folder / FOLDER).rmdir()
+        await book.note([Done(works[0], Outcome(Status.SUCCESS))])
+        (pods.folder / FOLDER).mkdir()
+        await book.note([Done(works[1], Outcome(Status.SUCCESS))])
+        assert [await later.knows(work) for work in works] == [True, True]
+        for work in works:
+            flow.endings.dropped(work)
+
+
+async def test_notes_on_jobs_that_are_not_read_again_yet_outlive_who_made_them(
+    pods: Pods, autojump_clock: MockClock
+) -> None:
+    """A partition comes back to who has lost it, and that one leaves before it has read on."""
+    ledger = Ledger()
+    flow = Flow(pods.folder, Shape(books=ledger), far=pods.server)
+    mine = flow.delivery(upload("f", after=After.DELETE))
+    partition = mine.record.origin[:2]
+    ledger.open(partition, 0, ())
+    ledger.receive(mine.record.origin, 1)
+    async with flow.running():
+        await flow.deliver([mine])
+        await flow.endings.wait_empty()
+    ledger.close(partition)
+    ledger.open(partition, 0, ())
+    assert flow.logbook is not None
+    await flow.logbook.close()
+    found = await pods.run(upload("f", after=After.DELETE), copied=0)
+    assert found["f"].failure is None
 
 
 async def test_a_file_of_notes_holds_few_that_are_answered(pods: Pods, autojump_clock: MockClock) -> None:
