@@ -236,6 +236,7 @@ async def run(
                 crew = assemble(
                     configuration,
                     wants=source.wants,
+                    membership=source.membership,
                     answers=channel[0],
                     metrics=metrics,
                     window=window.room,

@@ -4,7 +4,7 @@ import itertools
 import os
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -44,7 +44,7 @@ from pooler.flow.secrets import Digester, unshared
 from pooler.flow.shares import Terms
 from pooler.flow.steering import Me, Steering
 from pooler.flow.work import Landed, Work
-from pooler.flow.worker import Tools
+from pooler.flow.worker import Tools, always_ours
 from pooler.ftp.connector import FtpConnector
 from pooler.ftp.encoding import parse_encoding
 from pooler.ftp.names import Form
@@ -120,6 +120,7 @@ def assemble(
     configuration: Configuration,
     *,
     wants: Callable[[Delivery], bool],
+    membership: Callable[[], Awaitable[None]] = always_ours,
     answers: trio.MemorySendChannel[Ended | Parked],
     metrics: Metrics,
     window: int,
@@ -133,6 +134,7 @@ def assemble(
     Args:
         configuration: as loaded.
         wants: whether a delivery is still ours to do.
+        membership: waits until it is sure that this is so.
         answers: where outcomes go; stays the caller's to close.
         metrics: where all is counted.
         window: how many jobs can be in hand at once.
@@ -187,6 +189,7 @@ def assemble(
         resume_above_bytes=transfer.resume_above_bytes,
         keepalive_s=settings.pool.keepalive_seconds,
         wants=wants,
+        membership=membership,
         land=land,
         end=endings.end,
         drop=endings.dropped,

@@ -149,6 +149,10 @@ class KafkaBridge:
         """Say that what had ended when we were hurried is published."""
         self._ownership.flushed.set()
 
+    async def membership(self) -> None:
+        """Wait until it is sure that our partitions are nobody else's; see `GroupSession.lasting`."""
+        await self._consumer.session.lasting()
+
     def when_lost(self, lost: Callable[[], object]) -> None:
         """Have a function called when partitions may be somebody else's now; ``ledger.wants`` tells."""
         self._ownership.lost = lost

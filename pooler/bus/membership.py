@@ -1,4 +1,6 @@
-"""A consumer that knows when somebody else has its place in the group, and when its topic has grown.
+"""A consumer that knows how long it is a member, who has its place in the group, when its topic has grown.
+
+Its heartbeats tell how long the group counts on it (`GroupSession`); aiokafka keeps that to itself.
 
 A *static* member (``kafka.group_instance_id``) does not leave when it is stopped, and has its partitions back
 when it is started again within the session timeout, without a rebalance. aiokafka takes part in that, but for
@@ -18,7 +20,8 @@ Private names of aiokafka are used here for what has no public one.
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -26,6 +29,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import BrokerResponseError, KafkaError, kafka_errors
 from aiokafka.protocol.admin import DescribeGroupsRequest
+
+from pooler.bus.group_session import GroupSession
 
 log = structlog.get_logger(__name__)
 
@@ -45,17 +50,35 @@ kafka_errors.setdefault(FencedInstanceIdError.errno, FencedInstanceIdError)
 
 
 class GroupConsumer(AIOKafkaConsumer):
-    """A consumer that subscribes, as a static or a dynamic member."""
+    """A consumer that subscribes, as a static or a dynamic member.
 
-    def __init__(self, *, metadata_max_age_ms: int, **options: Any) -> None:
-        super().__init__(metadata_max_age_ms=metadata_max_age_ms, **options)
+    Attributes:
+        session: how long what it was given is its own.
+    """
+
+    def __init__(self, *, metadata_max_age_ms: int, session_timeout_ms: int, **options: Any) -> None:
+        super().__init__(
+            metadata_max_age_ms=metadata_max_age_ms, session_timeout_ms=session_timeout_ms, **options
+        )
+        self.session = GroupSession(session_timeout_ms / 1000)
         self._look_every_s = metadata_max_age_ms / 1000
         self._place: _Place | None = None
 
     def subscribe(self, topics: Iterable[str], *, listener: ConsumerRebalanceListener) -> None:
-        """Join the group, for these topics."""
+        """Join the group, for these topics, once and after the start."""
+        coordinator = self._coordinator
+        coordinator._do_heartbeat = partial(self._beat, coordinator, coordinator._do_heartbeat)  # noqa: SLF001
         self._place = _Place(self, frozenset(topics), listener, self._look_every_s)
         super().subscribe(list(topics), listener=self._place)
+
+    async def _beat(self, coordinator: Any, beat: Callable[[], Awaitable[bool]]) -> bool:
+        said_at = asyncio.get_running_loop().time()
+        heard = await beat()
+        if heard:
+            self.session.renew(said_at)
+        elif not coordinator.member_id:
+            self.session.end()
+        return heard
 
     async def getmany(self, *partitions: TopicPartition, **options: Any) -> dict[TopicPartition, list[Any]]:
         """Fetch records, as long as we have our place.
@@ -123,6 +146,7 @@ class _Place(ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self._member_id = self._consumer._coordinator.member_id  # noqa: SLF001 - see above
+        self._consumer.session.renew(asyncio.get_running_loop().time())
         await self._listener.on_partitions_assigned(assigned)
 
     async def look(self) -> None:

@@ -115,3 +115,7 @@ class KafkaSource:
     def wants(self, delivery: Delivery) -> bool:
         """Tell whether a delivery is still ours to do."""
         return self._bridge.ledger.wants(delivery.record.origin)
+
+    async def membership(self) -> None:
+        """Wait until it is sure that what we still have to do is nobody else's to do."""
+        await self._bridge.membership()

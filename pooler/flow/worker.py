@@ -49,6 +49,10 @@ _EARLIEST_END = 0.9
 """Of its age, where a session may be replaced: those that began together must not all end together."""
 
 
+async def always_ours() -> None:
+    """Stand in for a membership, where there is no group that could give jobs to others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What every worker of the process shares.
@@ -60,7 +64,8 @@ class Tools:
         attempt_s: how long one attempt may take, in seconds.
         resume_above_bytes: from which size on a file is resumed, where its job asks for it.
         keepalive_s: how often an idle session says something, in seconds.
-        wants: whether a delivery is still ours to do.
+        wants: whether a delivery is still ours to do, as far as we know.
+        membership: waits until we would know if it were not.
         land: takes a download whose file has no name yet.
         end: takes the outcome of a job.
         drop: takes a job that is no longer ours.
@@ -85,6 +90,7 @@ class Tools:
     land: Callable[[Landed], Awaitable[None]]
     end: Callable[[Work, Outcome], Awaitable[None]]
     drop: Callable[[Work], None]
+    membership: Callable[[], Awaitable[None]] = always_ours
     is_gone: Callable[[str, str], bool] = lambda _root, _process: False
     hold: Callable[[Work], bool] = lambda _work: False
     doubt: Callable[[Work, LocalFileError, Callable[[], Awaitable[None]]], bool] = lambda *_: False
@@ -223,6 +229,7 @@ class Worker:
             with self._idle:
                 while trio.current_time() < give_up_at:
                     with trio.move_on_at(min(give_up_at, trio.current_time() + self._tools.keepalive_s)):
+                        await self._tools.membership()
                         return await self._lane.next()
                     if trio.current_time() < give_up_at:
                         await self.session.keep_alive()
@@ -242,6 +249,7 @@ class Worker:
             return
         with trio.CancelScope() as self._doing:
             await self._employer.data_turn()
+            await self._tools.membership()  # last of all: we may have been frozen at any of these waits
             left_s = max(0.0, work.deadline - trio.current_time())
             await self._try(work, min(left_s, self._tools.attempt_s))
         if self._doing.cancelled_caught:

@@ -4,14 +4,17 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from pooler.bus import clients
+from pooler.bus.bridge import KafkaBridge, open_bridge
 from pooler.bus.membership import FencedInstanceIdError, GroupConsumer
 from pooler.config.settings import KafkaSettings
 from tests.support.kafka import Message, RunningBroker, create_topics, produce, running_broker
@@ -256,3 +259,56 @@ def test_partitions_are_noticed_after_the_leader_was_started_again(
             await until(lambda: again.has == {0, 1, 2, 3})
 
     asyncio.run(story())
+
+
+def test_each_heartbeat_that_is_answered_renews_the_session(broker: RunningBroker) -> None:
+    create_topics(broker.bootstrap, {"heard": 1})
+
+    async def story() -> None:
+        async with running(Member(settings(broker, "heard", None, session_timeout_ms=6_000))) as member:
+            await until(lambda: member.has)
+            given, ends_at = len(member.history), member.consumer.session.ends_at
+            await heartbeats(member, 3)
+            assert member.consumer.session.ends_at >= ends_at + 0.3
+            assert len(member.history) == given
+            # The group forgets us: that is known before anything else is given.
+            coordinator = member.consumer._coordinator
+            coordinator.generation = 1_000
+            await until(lambda: member.consumer.session.ends_at == -inf)
+            await until(lambda: len(member.history) > given)
+            assert member.consumer.session.ends_at > ends_at
+
+    asyncio.run(story())
+
+
+def test_who_is_not_heard_does_not_know_what_is_its_own_until_it_is_heard_again(
+    broker: RunningBroker,
+) -> None:
+    create_topics(broker.bootstrap, {"unheard": 1})
+    made = settings(
+        broker, "unheard", None, session_timeout_ms=6_000, retry_delays_seconds=(), topic_checks="warn"
+    )
+
+    async def story() -> None:
+        async with open_bridge(made, 60.0) as bridge:
+            with trio.fail_after(_WITHIN_S):
+                await bridge.membership()
+            broker.freeze()
+            try:
+                await _until_in_doubt(bridge)
+            finally:
+                broker.thaw()
+            with trio.fail_after(_WITHIN_S):
+                await bridge.membership()
+
+    trio.run(story)
+
+
+async def _until_in_doubt(bridge: KafkaBridge) -> None:
+    with trio.fail_after(_WITHIN_S):
+        in_doubt = False
+        while not in_doubt:
+            with trio.move_on_after(0.1) as asking:
+                await bridge.membership()
+                await trio.sleep(0.02)
+            in_doubt = asking.cancelled_caught

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import trio
 
+from pooler.bus.group_session import GroupSession
 from pooler.config.maintenance import NO_WINDOWS, Windows
 from pooler.config.remotes import Connections, FtpRemote, LocalFolder
 from pooler.errors import ErrorCode, ReplyError, SessionLost, TooManySessions
@@ -304,6 +305,7 @@ class Shape:
     books: Books | None = None
     delays_s: Sequence[float] = ()
     window: int = 1_000_000
+    session_s: float = math.inf
 
 
 @dataclass
@@ -375,6 +377,8 @@ class Flow:
             if logbook is not None:
                 await logbook.note([done])
 
+        self.session = GroupSession(shape.session_s)
+        self.session.renew(trio.current_time())
         self.remotes: dict[str, Remote] = {}
         self.window = FakeWindow(shape.window, lambda: len(self.endings.in_flow))
         self.parking = Parking(
@@ -394,6 +398,7 @@ class Flow:
             resume_above_bytes=8 * 1024 * 1024,
             keepalive_s=shape.keepalive_s,
             wants=lambda delivery: delivery.job.task_id not in self.lost,
+            membership=self.session.lasting,
             land=self.to_landed.send,
             end=self.endings.end,
             drop=self._drop,
