@@ -178,8 +178,14 @@ async def _pause(error: BusError, pauses: Iterator[float]) -> None:
 
 
 async def stop(client: Any) -> None:
-    """Close a client, within ``CLOSE_S``."""
-    await bounded(client.stop(), CLOSE_S)
+    """Close a client, each step of it within ``CLOSE_S``. Never raises."""
+    try:
+        await bounded(client.stop(), CLOSE_S)
+    except Exception as error:  # noqa: BLE001 - whatever it was, nobody goes on with this client
+        # A producer says here what its last transaction has failed of, and leaves its connections open.
+        log.info("client_failed_before", error=repr(error))
+        connections = client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001
+        await bounded(connections.close(), CLOSE_S)
 
 
 def pauses_s(settings: KafkaSettings) -> Iterator[float]:

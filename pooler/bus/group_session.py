@@ -29,6 +29,7 @@ class GroupSession:
         self._timeout_s = timeout_s
         self.ends_at = -inf
         self._renewed = trio.Event()
+        self._was_member = False
         self._is_told = False
 
     @property
@@ -43,6 +44,7 @@ class GroupSession:
             said_at: when we said it, in seconds of ``trio.current_time()``: it was heard then or later.
         """
         self.ends_at = max(self.ends_at, said_at + self._timeout_s)
+        self._was_member = True
         self._renewed.set()
         self._renewed = trio.Event()
 
@@ -56,7 +58,7 @@ class GroupSession:
         Cancellation: nothing has changed.
         """
         while not self.lasts:
-            if not self._is_told:
+            if self._was_member and not self._is_told:
                 self._is_told = True
                 log.warning("group_session_over", timeout_s=self._timeout_s, effect="no transfer is begun")
             await self._renewed.wait()

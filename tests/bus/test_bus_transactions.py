@@ -109,6 +109,15 @@ class Producer:
 
     async def stop(self) -> None:
         await asyncio.sleep(0)
+        self._book.step("stop")
+        await self._client.close()
+
+    @property
+    def _client(self) -> "Producer":
+        return self
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
         self._book.open -= self._epoch > 0
         self._epoch = 0
 
@@ -238,6 +247,20 @@ async def test_what_is_not_committed_is_settled_neither_here_nor_there(
     assert not await pod.write(pod.publication(ZERO, 0))
     assert book.answers == []
     assert pod.ledger.load.records == 3
+    assert await pod.write(pod.publication(ZERO, 0))
+    assert book.answers == [b"0-0"]
+    assert book.open == 1, "a producer was left open"
+
+
+@pytest.mark.parametrize("fault", [ProducerFenced(), OSError("gone"), AssertionError()])
+async def test_a_producer_that_fails_once_more_as_it_is_closed_is_closed_all_the_same(
+    book: Book, fault: Exception
+) -> None:
+    """aiokafka tells at its end, and not where it is asked, that the offsets were refused."""
+    pod = Pod(book)
+    await pod.take(ZERO)
+    book.faults |= {"commit": [KafkaError("no")], "stop": [fault]}
+    assert not await pod.write(pod.publication(ZERO, 0))
     assert await pod.write(pod.publication(ZERO, 0))
     assert book.answers == [b"0-0"]
     assert book.open == 1, "a producer was left open"

@@ -48,6 +48,17 @@ async def test_who_waits_goes_on_once_it_is_heard_and_the_log_tells(mock_clock: 
     assert [event["event"] for event in logged] == ["group_session_over", "group_session_renewed"]
 
 
+async def test_who_waits_to_be_taken_in_for_the_first_time_has_lost_nothing(mock_clock: MockClock) -> None:
+    session = GroupSession(SESSION_S)
+    with capture_logs() as logged:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.lasting)
+            await wait_all_tasks_blocked()
+            assert nursery.child_tasks
+            session.renew(trio.current_time())
+    assert logged == []
+
+
 async def test_a_process_that_was_frozen_begins_nothing_until_it_is_heard(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
