@@ -275,7 +275,7 @@ async def test_one_line_for_each_answer() -> None:
         (b"[]", "a JSON list, not an object"),
         (b'{"src_id": "a"', "truncated"),
         (b"\xff\xfe", "malformed"),
-        (b'"\xff"', "utf-8"),
+        (b'"\xff"', "UTF-8"),
         (b"{}", "missing required field"),
         (b'{"src_id": 1, "src_path": "", "dst_id": "", "dst_path": ""}', "Expected `str`"),
         (b"[" * 5000, "nested too deeply"),
@@ -288,7 +288,8 @@ async def test_a_line_that_is_no_job_is_answered_like_any_other(line: bytes, wor
     assert len(rig.written) == 2
     assert invalid["task_id"] == "jobs.jsonl-0-1"
     assert (invalid["error_code"], invalid["retriable"]) == ("INVALID_JOB", False)
-    assert words in invalid["error_message"]
+    # Some of the words are msgspec's, which has changed their case before.
+    assert words.lower() in invalid["error_message"].lower()
     assert len(json.dumps(invalid)) < 3000
     assert rig.file.codes == {("INVALID_JOB", False): 1}
 
