@@ -32,6 +32,7 @@ import trio
 from hypercorn.typing import ASGIFramework
 
 from pooler.bus.bridge import open_bridge
+from pooler.bus.letterbox import open_letterbox
 from pooler.bus.sink import KafkaSink
 from pooler.bus.source import Answer, KafkaSource
 from pooler.bus.steered import steered
@@ -42,7 +43,7 @@ from pooler.crew import Crew, assemble, make_steering, worker_name
 from pooler.errors import ConfigError, LocalFileError
 from pooler.model.job import Delivery
 from pooler.ops.http.app import create_app
-from pooler.ops.http.auth import load_tokens
+from pooler.ops.http.auth import Guard, load_tokens
 from pooler.ops.http.metrics_app import create_metrics_app
 from pooler.ops.http.server import serve_http
 from pooler.ops.metrics import Metrics
@@ -215,6 +216,7 @@ async def run(
     )
     metrics = Metrics(version(), [remote.name for remote in configuration.connections.remotes])
     metrics.watch(service)
+    service.configured(configuration)
     async with _operating(configuration, service, metrics) as addresses:
         kafka = configuration.settings.kafka
         # Before the group is joined: a pod that cannot work must not take partitions from those that can.
@@ -222,7 +224,11 @@ async def run(
         with connecting:
             deadline_s = configuration.settings.retry.deadline_seconds
             # Before the group is joined: who does not know what operators want must not take jobs.
-            async with steered(kafka, steering), open_bridge(kafka, deadline_s) as bridge:
+            async with (
+                steered(kafka, steering),
+                open_letterbox(kafka) as letterbox,
+                open_bridge(kafka, deadline_s) as bridge,
+            ):
                 source = KafkaSource(bridge, kafka.retry_topics, kafka.priority_topic)
                 sink = KafkaSink(
                     bridge,
@@ -246,10 +252,12 @@ async def run(
                 )
                 bridge.when_lost(crew.partitions_changed)
                 service.attach(bridge, crew)
+                service.post_by(letterbox)
                 log.info("service_started", version=version(), api=addresses.api, metrics=addresses.metrics)
                 task_status.started(addresses)
                 drain_s = configuration.settings.transfer.drain_seconds
                 await conduct(crew, source, sink.run, channel, drain=drain, drain_s=drain_s)
+                service.post_by(None)
     log.info("service_stopped")
 
 
@@ -278,6 +286,7 @@ async def _operating(
     """Serve the admin API and the metrics, and listen for signals, for as long as the block lasts."""
     api, exposed = configuration.settings.api, configuration.settings.metrics
     tokens = () if api.token_file is None else load_tokens(api.token_file)
+    guard = Guard(tokens, ledger=service.ledger)
     shutdown = trio.Event()
     async with trio.open_nursery() as operating:
 
@@ -295,7 +304,7 @@ async def _operating(
             return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
         addresses = Addresses(
-            api=await serve(create_app(service, tokens, shutdown), api, "api"),
+            api=await serve(create_app(service, closing=shutdown, guard=guard), api, "api"),
             metrics=await serve(create_metrics_app(service, metrics), exposed, "metrics"),
         )
         async with trio.open_nursery() as listening:

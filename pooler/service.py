@@ -2,15 +2,25 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
+from typing import Any, Protocol
 
 import trio
 
+from pooler import posting
 from pooler.bus.bridge import KafkaBridge, PartitionPosition
 from pooler.bus.ledger import Partition
-from pooler.crew import Crew
+from pooler.bus.letterbox import Letterbox
+from pooler.config import Configuration
+from pooler.config.described import described
+from pooler.config.remotes import Connections
+from pooler.config.settings import Settings
+from pooler.crew import Crew, worker_name
+from pooler.errors import BusError
 from pooler.flow.chronicle import short
 from pooler.flow.keeper import RootKeeper
 from pooler.flow.limit import Decision
+from pooler.flow.probe import NoRoomToProbe, probe
 from pooler.flow.rates import Rates
 from pooler.flow.remote import Remote
 from pooler.flow.steering import Steering
@@ -18,7 +28,9 @@ from pooler.flow.work import Work
 from pooler.flow.worker import Worker
 from pooler.model.control import Knob, Mode
 from pooler.model.outcome import Status
+from pooler.ops.http import questions
 from pooler.ops.http.deployment import ALONE, DeploymentStatus, describe
+from pooler.ops.http.everywhere import NOBODY, Query, Told
 from pooler.ops.http.jobs import (
     EndedJob,
     FailureCause,
@@ -28,17 +40,33 @@ from pooler.ops.http.jobs import (
     in_hand,
     running_jobs,
 )
+from pooler.ops.http.ledger import AuditLedger, Deed
+from pooler.ops.http.questions import Receipt
+from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.http.service import (
+    CannotProbe,
     FolderStatus,
     LimitDecision,
     LimitStatus,
     MovedStatus,
     PartitionStatus,
+    ProbeStatus,
     RemoteStatus,
     ServiceStatus,
     SessionStatus,
+    Submission,
+    Submitted,
 )
+from pooler.ops.http.submitting import Receipts
 from pooler.version import version
+
+
+class Reloader(Protocol):
+    """Reads the configuration again; `pooler.reload` has one."""
+
+    async def reload(self, by: str) -> ReloadReport:
+        """Do so, and tell what came of it."""
+        ...
 
 
 class RunningService:
@@ -50,14 +78,26 @@ class RunningService:
         hosts: the configured remotes' hosts, by name.
         drain: begins the drain.
         steering: what it does together with other pods; None where each is for itself.
+
+    Attributes:
+        hosts: the configured remotes' hosts, by name.
+        ledger: what was done over the API.
+        reloader: reads the configuration again; None before there is one.
     """
 
     def __init__(
         self, hosts: Mapping[str, str], drain: Callable[[], None], steering: Steering | None = None
     ) -> None:
-        self._hosts = hosts
+        self.hosts = dict(hosts)
+        self.ledger = AuditLedger()
+        self.reloader: Reloader | None = None
         self._drain = drain
         self._steering = steering
+        self._receipts = Receipts()
+        self._configuration: Configuration | None = None
+        self._letterbox: Letterbox | None = None
+        if steering is not None:
+            steering.inquiries.answer = partial(questions.answer, self)
         self._version = version()
         self._started = trio.current_time()
         self._bridge: KafkaBridge | None = None
@@ -67,6 +107,84 @@ class RunningService:
     def attach(self, bridge: KafkaBridge, crew: Crew) -> None:
         """Show these from now on."""
         self._bridge, self._crew = bridge, crew
+
+    def configured(self, configuration: Configuration) -> None:
+        """Go by this configuration from now on."""
+        self._configuration = configuration
+        self.hosts = {remote.name: remote.host for remote in configuration.connections.remotes}
+
+    def post_by(self, letterbox: Letterbox | None) -> None:
+        """Submit jobs this way from now on; None for no more."""
+        self._letterbox = letterbox
+
+    @property
+    def pod(self) -> str:
+        """Our name."""
+        return worker_name()
+
+    async def ask_others(self, what: str, query: Query, within_s: float) -> Told:
+        """Ask all other pods something.
+
+        Raises:
+            BusError: the question is not known to be written.
+        """
+        if self._steering is None:
+            await trio.lowlevel.checkpoint()
+            return NOBODY
+        told, silent = await self._steering.ask(what, query, within_s)
+        return Told(
+            {tell.pod: tell.body for tell in told.values() if tell.body is not None},
+            {tell.pod: tell.error for tell in told.values() if tell.body is None},
+            silent,
+        )
+
+    def configuration(self) -> dict[str, Any]:
+        """Tell what is in force, with where each key comes from; secrets are masked."""
+        return described(self._configuration or Configuration(Settings(), Connections()))
+
+    async def submit(self, submission: Submission) -> Submitted:
+        """Write jobs to the topic: see `pooler.ops.http.service.Service.submit`."""
+        if self._letterbox is None or self._configuration is None:
+            raise BusError("this pod is not ready yet")
+        return await posting.submit(submission, self._configuration, self._letterbox)
+
+    def receipt(self, key: str) -> Receipt | None:
+        """Tell what came of a request with this key before."""
+        return self._receipts.get(key)
+
+    def keep_receipt(self, key: str, receipt: Receipt) -> None:
+        """Remember what came of a request with this key."""
+        self._receipts.keep(key, receipt)
+
+    def deeds(self) -> Iterator[Deed]:
+        """Tell what was done over the API of this pod, and refused, the newest first."""
+        return iter(self.ledger)
+
+    async def reload(self, by: str) -> ReloadReport:
+        """Read the configuration again: see `pooler.reload`."""
+        if self.reloader is None:
+            return ReloadReport(done=False, mistakes=("this pod is not ready yet",))
+        return await self.reloader.reload(by)
+
+    async def probe(self, name: str) -> ProbeStatus:
+        """Try a remote out: see `pooler.ops.http.service.Service.probe`."""
+        if self._crew is None:
+            raise KeyError(name)
+        try:
+            tried = await probe(self._crew.fleet.remotes[name])
+        except NoRoomToProbe as why:
+            raise CannotProbe(str(why)) from None
+        peer = tried.peer
+        return ProbeStatus(
+            ok=tried.code is None,
+            seconds=tried.seconds,
+            peer=None if peer is None else peer.address,
+            tls_version=None if peer is None else peer.tls_version,
+            certificate_sha256=None if peer is None else peer.certificate_sha256,
+            error_code=None if tried.code is None else tried.code.value,
+            error=tried.error,
+            dialogue=tried.dialogue,
+        )
 
     @property
     def attached(self) -> bool:
@@ -171,7 +289,7 @@ class RunningService:
         return tuple(
             RemoteStatus(
                 name=name,
-                host=self._hosts[name],
+                host=self.hosts.get(name, ""),
                 state=remote.breaker.state.value,
                 breaker_retry_s=_in_seconds(remote.breaker.opens_until, now),
                 paused=remote.paused,

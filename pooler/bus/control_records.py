@@ -1,9 +1,10 @@
 """The control topic's records: bytes ↔ what they say. Pure; docs/records.md tells the same to people.
 
-A key says what a record is about: ``remote/NAME/KNOB``, ``login/NAME/DIGEST`` or ``pod/INCARNATION``, each
-part percent-encoded. Fields may be added at any time, and are passed over by who does not know them; so are
-keys. A record whose ``v`` is not ours is for others, with one exception: what a pod holds is counted
-whatever its version, since a pod that nobody counts would be over the total.
+A key says what a record is about: ``remote/NAME/KNOB``, ``login/NAME/DIGEST``, ``pod/INCARNATION``,
+``ask/QUESTION`` or ``tell/QUESTION/INCARNATION``, each part percent-encoded. Fields may be added at any time,
+and are passed over by who does not know them; so are keys. A record whose ``v`` is not ours is for others,
+with one exception: what a pod holds is counted whatever its version, since a pod that nobody counts would be
+over the total.
 """
 
 from collections.abc import Mapping
@@ -13,13 +14,27 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from pooler.model.control import Claim, Gone, Knob, Login, Mode, News, PodNews, RemoteNews, Setting, Trial
+from pooler.model.control import (
+    Ask,
+    Claim,
+    Gone,
+    Knob,
+    Login,
+    Mode,
+    News,
+    PodNews,
+    RemoteNews,
+    Setting,
+    Tell,
+    Trial,
+)
 
 VERSION = 1
 MOST_BYTES = 256 * 1024
 """The largest value that is read, and written."""
 _MOST_CHARACTERS = 500
-_PARTS = {"remote": 2, "login": 2, "pod": 1}
+_PARTS = {"remote": 2, "login": 2, "pod": 1, "ask": 1, "tell": 2}
+_MOST_TOLD = MOST_BYTES - 8 * 1024  # the rest of the record is far smaller than that
 
 _T = TypeVar("_T")
 _Text = Annotated[str, msgspec.Meta(max_length=_MOST_CHARACTERS)]
@@ -74,6 +89,18 @@ class _Pod(msgspec.Struct):
     remotes: dict[str, RemoteNews]
 
 
+class _Ask(_Written):
+    what: _Text
+    query: dict[str, Any] = {}
+
+
+class _Tell(msgspec.Struct):
+    pod: _Text
+    at: _Real
+    body: msgspec.Raw = msgspec.Raw()
+    error: _Text = ""
+
+
 def encode(news: News) -> tuple[bytes, bytes]:
     """Write a record: its key and its value; where there is too much to tell, without the idlest remotes."""
     match news:
@@ -91,6 +118,11 @@ def encode(news: News) -> tuple[bytes, bytes]:
             return _key("login", news.remote, news.digest), _value(fields)
         case PodNews():
             return _key("pod", news.incarnation), _pod_value(news)
+        case Ask():
+            asked = {"by": _cut(news.by), "at": news.at, "what": _cut(news.what), "query": news.query}
+            return _key("ask", news.name), _value(asked)
+        case Tell():
+            return _key("tell", news.name, news.by), _tell_value(news)
 
 
 def tombstone(gone: Gone) -> bytes:
@@ -118,10 +150,23 @@ def decode(key: bytes | None, value: bytes | None) -> News | Gone | None:
         return _pod(names[0], _read(value, _Pod))
     if _read(value, _Version).v != VERSION:
         return None
-    if kind == "remote":
-        return _setting(names[0], Knob(names[1]), value)
-    found = _read(value, _Login)
-    return Login(names[0], names[1], found.trial, found.by, found.pod, found.at, found.reply)
+    return _known(kind, names, value)
+
+
+def _known(kind: str, names: tuple[str, ...], value: bytes) -> News:
+    match kind:
+        case "remote":
+            return _setting(names[0], Knob(names[1]), value)
+        case "login":
+            login = _read(value, _Login)
+            return Login(names[0], names[1], login.trial, login.by, login.pod, login.at, login.reply)
+        case "ask":
+            asked = _read(value, _Ask)
+            return Ask(names[0], asked.by, asked.at, asked.what, asked.query)
+        case _:
+            told = _read(value, _Tell)
+            body = bytes(told.body) or None
+            return Tell(names[0], names[1], told.pod, told.at, body, told.error)
 
 
 def _setting(remote: str, knob: Knob, value: bytes) -> Setting:
@@ -184,6 +229,15 @@ def _pod_value(news: PodNews) -> bytes:
     busiest = sorted(news.remotes, key=lambda name: _stir(news.remotes[name]), reverse=True)
     fewer = {name: news.remotes[name] for name in busiest[: len(busiest) // 2]}
     return _pod_value(replace(news, remotes=fewer)) if busiest else value
+
+
+def _tell_value(news: Tell) -> bytes:
+    fields: dict[str, Any] = {"pod": _cut(news.pod), "at": news.at, "error": _cut(news.error)}
+    if news.body is not None and len(news.body) <= _MOST_TOLD:
+        fields["body"] = msgspec.Raw(news.body)
+    elif news.body is not None:
+        fields["error"] = f"there is too much to tell: {len(news.body)} bytes"
+    return _value(fields)
 
 
 def _stir(news: RemoteNews) -> int:

@@ -96,7 +96,10 @@ class _Flat(msgspec.Struct):
 
 _KNOWN = frozenset(_Nested.__struct_fields__) | frozenset(_Flat.__struct_fields__)
 _FLAT_FIELDS = ("src_id", "src_path", "dst_id", "dst_path")
+SUBMITTER_HEADER = "pooler.submitted-by"
+"""Who has submitted a job: whatever its sender says; the admin API says whose token it was."""
 _TASK_ID_LIMIT = 1024
+_SUBMITTER_LIMIT = 256
 _STUB_FROM_BYTES = 512  # what is smaller is hardly larger than what would stand in its place
 _STUB_NOTE = "too large for this topic; the record that this answers has it whole"
 
@@ -219,10 +222,7 @@ def encode_outcome(
         answer["operation"] = job.operation
     if job.metadata is not None:
         answer["metadata"] = job.metadata
-    if outcome.peer is not None:
-        answer["peer"] = {name: value for name, value in outcome.peer._asdict().items() if value is not None}
-    if outcome.reply is not None:
-        answer["reply"] = outcome.reply
+    answer |= _audit_fields(record, outcome)
     if outcome.failure is not None:
         answer["error_code"] = outcome.failure.code.value
         answer["error_message"] = outcome.failure.message
@@ -255,6 +255,26 @@ def encode_invalid(
     return _answer(
         record, invalid.task_id, answer, tuple(invalid.fields), failed=True, limit_bytes=limit_bytes
     )
+
+
+def _audit_fields(record: Record, outcome: Outcome) -> dict[str, Any]:
+    """Tell who asked for it, whom we spoke to, and what they said at last."""
+    told: dict[str, Any] = {}
+    if (submitter := submitter_of(record)) is not None:
+        told["submitted_by"] = submitter
+    if outcome.peer is not None:
+        told["peer"] = {name: value for name, value in outcome.peer._asdict().items() if value is not None}
+    if outcome.reply is not None:
+        told["reply"] = outcome.reply
+    return told
+
+
+def submitter_of(record: Record) -> str | None:
+    """Tell who has submitted a job, as its header says; None where there is none."""
+    for name, content in record.headers:
+        if name == SUBMITTER_HEADER:
+            return content[:_SUBMITTER_LIMIT].decode(errors="replace")
+    return None
 
 
 def _answer(

@@ -8,8 +8,7 @@ from cyclopts import App, Parameter
 
 from pooler.cli.options import HERE, Files
 from pooler.cli.text import plain
-from pooler.config import Configuration
-from pooler.config.remotes import shown
+from pooler.config.described import described
 from pooler.config.settings import Settings
 
 app = App(name="config")
@@ -45,7 +44,7 @@ def dump(
         files: where the configuration stands.
     """
     configuration = files.load()
-    made = _described(configuration)
+    made = described(configuration)
     print(json.dumps(made, indent=2) if output == "json" else "\n".join(_as_yaml(made)))
 
 
@@ -54,20 +53,6 @@ def schema() -> None:
     """Print the JSON Schema (2020-12) of config.yaml, for editors."""
     found = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
     print(json.dumps(found, indent=2))
-
-
-def _described(configuration: Configuration) -> dict[str, Any]:
-    origins = configuration.origins
-    settings = {
-        section: {
-            key: {"value": value, "from": origins.get((section, key), "default")}
-            for key, value in keys.items()
-        }
-        for section, keys in configuration.settings.model_dump(mode="json").items()
-    }
-    remotes = {remote.name: shown(remote) for remote in configuration.connections.remotes}
-    folders = {folder.name: str(folder.path) for folder in configuration.connections.folders}
-    return {"settings": settings, "remotes": remotes, "folders": folders}
 
 
 def _as_yaml(made: dict[str, Any]) -> list[str]:

@@ -32,6 +32,7 @@ class Chapter:
         duration_ms: the last attempt.
         verified: what was really checked.
         at: when it ended, in seconds since 1970.
+        dialogue: the last lines of the dialogue with the server; empty unless it failed there.
     """
 
     task_id: str
@@ -49,6 +50,7 @@ class Chapter:
     duration_ms: int
     verified: str
     at: float
+    dialogue: tuple[str, ...] = ()
 
 
 def chapter(
@@ -72,6 +74,7 @@ def chapter(
         duration_ms=outcome.duration_ms,
         verified=outcome.verified,
         at=at,
+        dialogue=outcome.dialogue,
     )
 
 

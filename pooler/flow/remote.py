@@ -5,7 +5,8 @@ take, and every limit allows; `_may_begin` decides, in one place and without awa
 looks again whenever something changed: `wake`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from math import inf
 
 import trio
@@ -212,6 +213,41 @@ class Remote:
         self.group.changed(self)
         self.wake()
 
+    def why_no_probe(self) -> str | None:
+        """Tell why it cannot be tried out now; None where it can."""
+        now = trio.current_time()
+        allowed = min(self.most, self.group.limit.current(now))
+        if self._closing:
+            return "this pod drains, or the remote was taken out of the configuration"
+        if self.maintenance.until is not None:
+            return f"it is in maintenance until {self.maintenance.until.isoformat()}"
+        if self.sessions >= self.most or self.group.sessions >= allowed:
+            return f"all of the {allowed} sessions that it may have are there: they show how it is"
+        if self.group.logins.ready_at(now) > now:
+            return "it has had as many logins as it may have in a minute"
+        return None
+
+    @asynccontextmanager
+    async def probing(self) -> AsyncIterator[tuple[Session | None, PoolerError | None]]:
+        """Open a session that does no jobs, whatever the breaker says, after ``why_no_probe``.
+
+        Yields:
+            The session, or why there is none.
+
+        Cancellation: nothing is left open.
+        """
+        self._opener.begin(trio.current_time())
+        session = None
+        try:
+            session = await self._opener.open()
+            yield session, None if session is not None else self._opener.last_error
+        finally:
+            self._opener.opening -= 1
+            if session is not None:
+                await session.aclose()  # noqa: ASYNC102 - cancelled, it is closed at once
+            self.group.changed(self)
+            self.wake()
+
     def close(self) -> None:
         """Begin no job any more; ``run`` ends once the running ones have."""
         self._closing = True
@@ -355,9 +391,7 @@ class Remote:
 
     async def failed(self, work: Work, error: PoolerError, worker: Worker | None = None) -> None:
         """Take back a job whose attempt failed: to be tried again, or answered."""
-        peer = None if worker is None else worker.session.peer
-        reply = None if worker is None else worker.session.last_reply
-        await self._judge.failed(work, error, peer, reply)
+        await self._judge.failed(work, error, None if worker is None else worker.session)
 
     async def wait(self, work: Work, pause_s: float) -> None:
         """Let a job wait for its next attempt: parked, or here."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 import trio
@@ -19,10 +19,11 @@ from pooler.flow.commons import Common, Totals, commons
 from pooler.flow.deployment import Deployment
 from pooler.flow.group import LimitGroup
 from pooler.flow.helm import Helm
+from pooler.flow.inquiries import Inquiries
 from pooler.flow.news import Reporter
 from pooler.flow.remote import Remote
 from pooler.flow.shares import Need, Shares, Terms
-from pooler.model.control import Claim, Gone, Knob, Login, Mode, News, PodNews, Setting
+from pooler.model.control import Ask, Claim, Gone, Knob, Login, Mode, News, PodNews, Setting, Tell
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +76,7 @@ class Steering:
         deployment: what is known of all pods.
         ready: set once all that stood in the topic at the start has been read.
         incarnation: the name of our life on the topic; empty while there is none.
+        inquiries: what is asked of all pods, and by them.
     """
 
     def __init__(self, me: Me, totals: Mapping[str, Totals]) -> None:
@@ -82,6 +84,7 @@ class Steering:
         self.ready = trio.Event()
         self.incarnation = ""
         self.me = me
+        self.inquiries = Inquiries(me.pod)
         self._totals = totals
         self._commons: Sequence[Common] = ()
         self._groups: Mapping[str, LimitGroup] = {}
@@ -142,6 +145,9 @@ class Steering:
                 self._next_at = 0.0
             case Gone("pod", (incarnation,)):
                 self._shares.gone(incarnation)
+            case Ask() | Tell() | Gone("ask" | "tell", _):
+                self.inquiries.hear(news, self.incarnation, now, live=self._caught_up)
+                return
             case Setting(remote=name) | Gone("remote", (name, _)) if self._caught_up:
                 self._obey(name)
                 if isinstance(news, Setting) and news.knob is Knob.BREAKER and name in self._remotes:
@@ -172,6 +178,7 @@ class Steering:
         self._pen = pen
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_to_lease)
+            nursery.start_soon(self.inquiries.run, lambda: self.incarnation, self.write)
             while True:
                 while not self.incarnation:
                     await self._heard.wait()
@@ -220,6 +227,34 @@ class Steering:
         for login in self.deployment.refusals(remote):
             await self.write(Gone("login", (remote, login.digest)))
         await self.want(remote, Knob.BREAKER, int(time.time()), by=by, why=why)
+
+    async def ask(
+        self, what: str, query: Mapping[str, Any], within_s: float
+    ) -> tuple[dict[str, Tell], tuple[str, ...]]:
+        """Ask all other pods something.
+
+        Args:
+            what: out of a list that all know.
+            query: what else there is to say of it.
+            within_s: how long they are waited for, in seconds.
+
+        Returns:
+            What was told, by incarnation; and the names of the pods that have said nothing.
+
+        Raises:
+            BusError: the question is not known to be written.
+
+        Cancellation: who does what it was asked for is not known.
+        """
+        now = trio.current_time()
+        others = {name: pod for name, pod in self.deployment.pods.items() if name != self.incarnation}
+        heard = {name for name, pod in others.items() if not pod.is_silent(now)}
+        told = await self.inquiries.ask(
+            what, query, by=self.incarnation, whom=heard, within_s=within_s, write=self.write
+        )
+        # A pod that has begun anew under its own name is not silent: it has another incarnation.
+        speak = {others[name].news.pod for name in heard & told.keys()} | {self.me.pod}
+        return told, tuple(sorted({pod.news.pod for pod in others.values()} - speak))
 
     # ---- the book of logins ---------------------------------------------------------------------------
 
@@ -312,6 +347,8 @@ class Steering:
         for name in list(self.deployment.forgotten(now, _FORGET_AFTER_S + self.me.terms.gone_after_s)):
             log.info("pod_forgotten", pod=self.deployment.pods[name].news.pod, incarnation=name)
             await self.write(Gone("pod", (name,)))
+        for gone in list(self.inquiries.litter(now)):
+            await self.write(gone)
 
     # ---- what is done to the remotes ------------------------------------------------------------------
 

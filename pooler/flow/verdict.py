@@ -1,7 +1,7 @@
 """What becomes of a job whose attempt failed: tried again after a pause, or answered."""
 
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 import trio
@@ -22,10 +22,28 @@ from pooler.flow.work import Work
 from pooler.flow.worker import Tools
 from pooler.model.outcome import Peer
 from pooler.ops.metrics import Metrics
+from pooler.transfer.session import Session
 
 log = structlog.get_logger(__name__)
 
+_LINES_KEPT = 12
+"""Of the dialogue, with a failed attempt."""
 _NO_DATA_CONNECTION = frozenset({425, 426})
+
+
+class _Said(NamedTuple):
+    """What an attempt was made with: at once, as the session goes on or ends."""
+
+    peer: Peer | None
+    reply: str | None
+    dialogue: tuple[str, ...]
+
+
+_NOTHING_SAID = _Said(None, None, ())
+
+
+def _said(session: Session) -> _Said:
+    return _Said(session.peer, session.last_reply, session.transcript[-_LINES_KEPT:])
 
 
 class Owner(Member, Protocol):
@@ -54,20 +72,20 @@ class Judge:
         self._tools = tools
         self._metrics = metrics
 
-    async def failed(self, work: Work, error: PoolerError, peer: Peer | None, reply: str | None) -> None:
+    async def failed(self, work: Work, error: PoolerError, session: Session | None) -> None:
         """Take back a job whose attempt failed.
 
         Args:
             work: the job.
             error: why.
-            peer: whom the attempt was made with; None where nobody knows.
-            reply: the last that it said.
+            session: whom the attempt was made with; None where nobody knows.
         """
-        judged = partial(self._judge, work, error, peer, reply)
+        said = _NOTHING_SAID if session is None else _said(session)
+        judged = partial(self._judge, work, error, said)
         if not (isinstance(error, LocalFileError) and self._tools.doubt(work, error, judged)):
             await judged()
 
-    async def _judge(self, work: Work, error: PoolerError, peer: Peer | None, reply: str | None) -> None:
+    async def _judge(self, work: Work, error: PoolerError, said: _Said) -> None:
         remote, now = self._remote, trio.current_time()
         if work.cancelled is not None:
             # Whatever it failed of, it is not to be tried again; and the remote is not to blame.
@@ -96,8 +114,9 @@ class Judge:
                     work.overdue() if overdue else str(error),
                     retriable=error.retriable,
                     duration_s=now - (work.started or now),
-                    peer=peer,
-                    reply=reply,
+                    peer=said.peer,
+                    reply=said.reply,
+                    dialogue=said.dialogue,
                 ),
             )
             return

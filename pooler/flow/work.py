@@ -75,6 +75,7 @@ class Work:
         duration_s: float = 0.0,
         peer: Peer | None = None,
         reply: str | None = None,
+        dialogue: tuple[str, ...] = (),
     ) -> Outcome:
         """Make the outcome of the job as failed, with what is known of its attempts.
 
@@ -91,6 +92,7 @@ class Work:
             queued_ms=self.queued_ms,
             peer=peer,
             reply=reply,
+            dialogue=dialogue,
         )
 
     def refusal(self, now: float) -> Outcome | None:

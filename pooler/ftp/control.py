@@ -107,7 +107,12 @@ class ControlConnection:
         """Whom we are connected to."""
         tcp = self._connection
         certificate = tcp.certificate
-        return Peer(self._address, tcp.tls_version, certificate.sha256 if certificate else None)
+        return Peer(
+            self._address,
+            tcp.tls_version,
+            certificate.sha256 if certificate else None,
+            self._profile.user,
+        )
 
     @property
     def connection(self) -> TcpConnection:

@@ -7,7 +7,7 @@ value takes it back. `pooler.bus.control_records` writes and reads them.
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Knob(enum.StrEnum):
@@ -157,14 +157,54 @@ class PodNews:
     remotes: Mapping[str, RemoteNews] = field(default_factory=dict)
 
 
-News = Setting | Login | PodNews
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question to all other pods, or something that each of them is to do now.
+
+    Attributes:
+        name: names the question; no other has that name.
+        by: the incarnation of the pod that asks.
+        at: when, in seconds of the Unix clock.
+        what: out of a list that those have who ask and answer.
+        query: what else there is to say of it.
+    """
+
+    name: str
+    by: str
+    at: float
+    what: str
+    query: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """What one pod answers.
+
+    Attributes:
+        name: of the question.
+        by: the incarnation of the pod that answers.
+        pod: its name.
+        at: when, in seconds of the Unix clock.
+        body: the answer, as JSON; None where there is none.
+        error: why there is none; empty where there is one.
+    """
+
+    name: str
+    by: str
+    pod: str
+    at: float
+    body: bytes | None = None
+    error: str = ""
+
+
+News = Setting | Login | PodNews | Ask | Tell
 
 
 class Gone(NamedTuple):
     """Something is taken back.
 
     Attributes:
-        kind: ``remote``, ``login`` or ``pod``.
+        kind: ``remote``, ``login``, ``pod``, ``ask`` or ``tell``.
         names: what stands behind that in the key.
     """
 

@@ -24,11 +24,13 @@ class Peer(NamedTuple):
         address: ``host:port`` of the control connection as connected, not as configured.
         tls_version: such as ``TLSv1.3``; None without TLS.
         certificate_sha256: hexadecimal fingerprint of the server's certificate; None without TLS.
+        account: the name that we logged in with; None where nobody knows.
     """
 
     address: str
     tls_version: str | None = None
     certificate_sha256: str | None = None
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class Outcome:
         peer: whom we spoke to; None where we never did.
         reply: the server's last reply; None where there was none.
         failure: why; None unless ``status`` is failed.
+        dialogue: the last lines of the dialogue with the server, secrets masked, for people; empty unless it
+            failed there. It is in no record.
     """
 
     status: Status
@@ -89,6 +93,7 @@ class Outcome:
     after_error: str | None = None
     marked: bool = False
     check: Mapping[str, str | int | None] | None = None
+    dialogue: tuple[str, ...] = ()
 
     @classmethod
     def failed(
@@ -102,6 +107,7 @@ class Outcome:
         queued_ms: int = 0,
         peer: Peer | None = None,
         reply: str | None = None,
+        dialogue: tuple[str, ...] = (),
     ) -> "Outcome":
         """Make the outcome of a job that failed."""
         return cls(
@@ -112,6 +118,7 @@ class Outcome:
             peer=peer,
             reply=reply,
             failure=Failure(code, message, retriable),
+            dialogue=dialogue,
         )
 
 

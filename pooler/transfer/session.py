@@ -129,6 +129,11 @@ class Session(Protocol):
         """The newest reply of the server, code and text; None before the first."""
         ...
 
+    @property
+    def transcript(self) -> tuple[str, ...]:
+        """The last lines of the dialogue with the server, oldest first, secrets masked."""
+        ...
+
     def retrieving(self, path: str, *, offset: int = 0) -> AbstractAsyncContextManager[DataStream]:
         """Open the file at ``path`` for reading, from byte ``offset`` on.
 

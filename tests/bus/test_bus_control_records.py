@@ -9,7 +9,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pooler.bus.control_records import MOST_BYTES, WrongRecord, decode, encode, tombstone
-from pooler.model.control import Claim, Gone, Knob, Login, Mode, PodNews, RemoteNews, Setting, Trial
+from pooler.model.control import (
+    Ask,
+    Claim,
+    Gone,
+    Knob,
+    Login,
+    Mode,
+    PodNews,
+    RemoteNews,
+    Setting,
+    Tell,
+    Trial,
+)
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 COUNTS = st.integers(0, 10**9)
@@ -42,6 +54,16 @@ PODS = st.builds(
     st.dictionaries(NAMES, CLAIMS, max_size=3),
     st.dictionaries(NAMES, REMOTES, max_size=3),
 )
+ASKS = st.builds(Ask, NAMES, TEXTS, MOMENTS, TEXTS, st.dictionaries(NAMES, TEXTS | st.none(), max_size=3))
+TELLS = st.builds(
+    Tell,
+    NAMES,
+    NAMES,
+    TEXTS,
+    MOMENTS,
+    st.lists(st.integers(0, 9)).map(lambda found: json.dumps(found).encode()) | st.none(),
+    TEXTS,
+)
 POD: dict[str, Any] = {
     "v": 1, "pod": "pooler-0", "serial": 3, "at": 1.0, "version": "0.1.0", "every_s": 3.0,
     "claims": {"remote far": {"holds": 2, "asks": 3, "wants": 9, "total": 10}}, "remotes": {},
@@ -52,9 +74,9 @@ def read(key: str, **fields: Any) -> Any:
     return decode(key.encode(), json.dumps(fields).encode())
 
 
-@given(SETTINGS | LOGINS | PODS)
+@given(SETTINGS | LOGINS | PODS | ASKS | TELLS)
 @example(Setting("a/b %é", Knob.MAX_SESSIONS, 3, "anna", 1.5, "why"))
-def test_what_is_written_is_read_again(news: Setting | Login | PodNews) -> None:
+def test_what_is_written_is_read_again(news: Setting | Login | PodNews | Ask | Tell) -> None:
     assert decode(*encode(news)) == news
 
 
@@ -77,7 +99,7 @@ def test_whatever_stands_there_is_read_passed_over_or_told_to_be_wrong(
         found = decode(key, value)
     except WrongRecord:
         return
-    assert found is None or isinstance(found, Gone | Setting | Login | PodNews)
+    assert found is None or isinstance(found, Gone | Setting | Login | PodNews | Ask | Tell)
 
 
 def test_what_a_newer_version_has_written_is_passed_over() -> None:
@@ -136,6 +158,12 @@ def test_of_too_many_remotes_the_busiest_are_told_of_and_all_claims() -> None:
     assert dict(found.claims) == claims
     assert "remote-4999" in found.remotes
     assert "remote-0" not in found.remotes
+
+
+def test_too_much_to_tell_is_told() -> None:
+    found = decode(*encode(Tell("q", "cafe", "p", 1.0, b'"' + b"x" * MOST_BYTES + b'"')))
+    assert isinstance(found, Tell)
+    assert (found.body, found.error[:24]) == (None, "there is too much to tel")
 
 
 def test_a_value_that_is_too_large_is_not_read() -> None:

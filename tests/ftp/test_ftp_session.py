@@ -34,6 +34,7 @@ from pooler.ftp.folders import KnownFolders
 from pooler.ftp.session import FtpSession
 from pooler.ftp.tcp import TcpConnection
 from pooler.ftp.wire import Command
+from pooler.model.outcome import Peer
 from pooler.transfer.session import Connector, Session
 from tests.support.scripted import Connection, Handler, Script, ScriptedServer, scripted_server
 
@@ -75,7 +76,7 @@ async def test_login_says_no_more_than_it_must() -> None:
     async with scripted_server() as server:
         session = await connect(server)
         assert server.commands == ["USER tester", "PASS s3cret", "TYPE I", "FEAT"]
-        assert session.peer == (f"127.0.0.1:{server.port}", None, None)
+        assert session.peer == Peer(f"127.0.0.1:{server.port}", account="tester")
         assert session.last_reply == "502 Unknown command."
         await session.aclose()
         assert server.commands[-1] == "QUIT"

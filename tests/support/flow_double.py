@@ -141,6 +141,7 @@ class FakeSession:
         self._busy = False
         self.peer = Peer("192.0.2.1:21")
         self.last_reply: str | None = "230 hello"
+        self.transcript: tuple[str, ...] = ("> PASS ****", "< 230 hello")
         self.lifetime_s = server.lifetime_s
         server.open.add(self)
 

@@ -28,11 +28,11 @@ class Answer:
         return json.loads(self.body)
 
 
-def encode(method: str, path: str, headers: dict[str, str] | None = None) -> bytes:
-    """Write a request without a body."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: test", "Content-Length: 0"]
+def encode(method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> bytes:
+    """Write a request."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: test", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
 async def read_answer(stream: trio.abc.ReceiveStream) -> Answer:
@@ -52,8 +52,10 @@ async def read_answer(stream: trio.abc.ReceiveStream) -> Answer:
     return Answer(int(status_line.split(" ")[1]), headers, body)
 
 
-async def ask(address: Address, method: str, path: str, headers: dict[str, str] | None = None) -> Answer:
+async def ask(
+    address: Address, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+) -> Answer:
     """Send one request on a connection of its own."""
     async with await trio.open_tcp_stream(*address) as stream:
-        await stream.send_all(encode(method, path, headers))
+        await stream.send_all(encode(method, path, headers, body))
         return await read_answer(stream)

@@ -1,22 +1,33 @@
 """A double of the running service, as the admin API and the metrics see it."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from pooler.model.control import Knob, Mode
 from pooler.ops.http.deployment import ALONE, DeploymentStatus
+from pooler.ops.http.everywhere import Query, Told
 from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand
+from pooler.ops.http.ledger import AuditLedger, Deed
+from pooler.ops.http.questions import Receipt, answer
+from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.http.service import (
+    CannotProbe,
     FolderStatus,
+    JobsRefused,
     LimitDecision,
     LimitStatus,
     MovedStatus,
     PartitionStatus,
+    ProbeStatus,
     RemoteStatus,
     ServiceStatus,
     SessionStatus,
+    Submission,
+    Submitted,
 )
+from pooler.ops.http.submitting import Receipts
 
 RUNNING = JobInHand(
     task_id="task-1",
@@ -84,6 +95,13 @@ class ServiceDouble:
         deaf: raised instead of being steered, if set.
         pods: what ``deployment`` answers.
         broken: raised by ``status`` instead of an answer, if set.
+        pod: its name.
+        others: the other pods, by name.
+        silent: the names of pods that say nothing.
+        submitted: what was submitted.
+        refuses: why jobs are refused, if they are.
+        busy_with: why no remote can be probed, if none can.
+        report: what ``reload`` answers.
     """
 
     def __init__(self) -> None:
@@ -91,6 +109,15 @@ class ServiceDouble:
         self.broken: Exception | None = None
         self.deaf: Exception | None = None
         self.pods = ALONE
+        self.pod = "pooler-0"
+        self.ledger = AuditLedger()
+        self.others: dict[str, ServiceDouble] = {}
+        self.silent: tuple[str, ...] = ()
+        self.receipts = Receipts()
+        self.submitted: list[Submission] = []
+        self.refuses = ""
+        self.busy_with = ""
+        self.report = ReloadReport(done=True, changed=("remote site-c: added",))
         self._status = ServiceStatus(
             version="1.2.3",
             ready=True,
@@ -273,6 +300,62 @@ class ServiceDouble:
 
     def deployment(self) -> DeploymentStatus:
         return self.pods
+
+    async def ask_others(self, what: str, query: Query, within_s: float) -> Told:
+        assert within_s > 0
+        if self.deaf is not None:
+            raise self.deaf
+        query = json.loads(json.dumps(query))
+        bodies, errors = {}, {}
+        for name, other in self.others.items():
+            try:
+                bodies[name] = await answer(other, what, query)
+            except LookupError as error:
+                errors[name] = str(error)
+        return Told(bodies, errors, self.silent)
+
+    def configuration(self) -> dict[str, Any]:
+        settings = {"logging": {"level": {"value": "INFO", "from": "default"}}}
+        return {"settings": settings, "remotes": {"site-a": {"host": "ftp.example.com"}}, "folders": {}}
+
+    async def submit(self, submission: Submission) -> Submitted:
+        if self.refuses:
+            raise JobsRefused(self.refuses)
+        if self.deaf is not None:
+            raise self.deaf
+        self.submitted.append(submission)
+        named = ((str(job.get("task_id", number)), "site-a") for number, job in enumerate(submission.jobs))
+        return Submitted("ftp-tasks", tuple(named))
+
+    def receipt(self, key: str) -> Receipt | None:
+        return self.receipts.get(key)
+
+    def keep_receipt(self, key: str, receipt: Receipt) -> None:
+        self.receipts.keep(key, receipt)
+
+    def deeds(self) -> Iterator[Deed]:
+        return iter(self.ledger)
+
+    async def reload(self, by: str) -> ReloadReport:
+        self.calls.append(("reload", by))
+        return self.report
+
+    async def probe(self, name: str) -> ProbeStatus:
+        if name not in self._remotes:
+            raise KeyError(name)
+        if self.busy_with:
+            raise CannotProbe(self.busy_with)
+        self.calls.append(("probe", name))
+        return ProbeStatus(
+            ok=True,
+            seconds=0.25,
+            peer="192.0.2.1:21",
+            tls_version=None,
+            certificate_sha256=None,
+            error_code=None,
+            error=None,
+            dialogue=("< 220 hello",),
+        )
 
     def drain(self) -> None:
         self.calls.append(("drain",))

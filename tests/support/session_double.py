@@ -81,6 +81,7 @@ class SessionDouble:
         self._counts: Counter[str] = Counter()
         self._usable = True
         self.last_reply: str | None = None
+        self.transcript: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:

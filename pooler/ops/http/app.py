@@ -1,4 +1,4 @@
-"""The admin API, version 1: see the service, steer its remotes, drain the pod.
+"""The admin API, version 1: see the service, steer it, hand jobs to it.
 
 `service` says what it asks of the running service, `steering` has what is not of this pod alone,
 `views` what all routes share, `auth` who may ask, `problems` how it says no, `probes` what needs no
@@ -8,10 +8,11 @@ Every view is async, though few of them await: Quart would run a plain one in a 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import trio
 from quart import Blueprint
@@ -20,6 +21,7 @@ from quart_schema.openapi import HttpSecurityScheme
 from quart_trio import QuartTrio
 from werkzeug.exceptions import NotFound
 
+from pooler.ops.http.admin_routes import admin_routes
 from pooler.ops.http.auth import Caller, Guard, Scope, Token
 from pooler.ops.http.framework import bare_app
 from pooler.ops.http.job_routes import job_routes
@@ -29,14 +31,14 @@ from pooler.ops.http.probes import probes
 from pooler.ops.http.problems import CONTENT_TYPE, Problem
 from pooler.ops.http.service import (
     FolderStatus,
-    PartitionStatus,
     RemoteStatus,
     RemoteSummary,
     Service,
     ServiceStatus,
 )
 from pooler.ops.http.steering import steering
-from pooler.ops.http.views import answers, audit
+from pooler.ops.http.submitting import BODY, submitting
+from pooler.ops.http.views import answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,44 +63,51 @@ class Folders:
     folders: tuple[FolderStatus, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Partitions:
-    """The partitions that this pod holds.
-
-    Attributes:
-        partitions: by topic and number.
-    """
-
-    partitions: tuple[PartitionStatus, ...]
+_JOB_SCHEMA: Final = "POOLER_JOB_SCHEMA"
+_ANY_OBJECT: Final[Mapping[str, Any]] = MappingProxyType({"type": "object"})
 
 
-def create_app(service: Service, tokens: tuple[Token, ...], closing: trio.Event | None = None) -> QuartTrio:
+def create_app(
+    service: Service,
+    tokens: tuple[Token, ...] = (),
+    closing: trio.Event | None = None,
+    guard: Guard | None = None,
+    job_schema: Mapping[str, Any] = _ANY_OBJECT,
+) -> QuartTrio:
     """Make the admin API.
 
     Args:
         service: the running service.
         tokens: who may ask; empty where none are configured, see `auth`.
         closing: set when the server stops; None where it never does while somebody reads.
+        guard: lets requests pass, in place of one that is made of the tokens.
+        job_schema: the JSON Schema of a job, for the OpenAPI document.
     """
     app = bare_app("pooler.api")
+    app.config[_JOB_SCHEMA] = dict(job_schema)
     QuartSchema(
         app,
         openapi_path="/v1/openapi.json",
         redoc_ui_path=None,
         scalar_ui_path=None,
         swagger_ui_path=None,
-        info=Info(title="pooler", version="1", description="The admin API of one pod."),
+        info=Info(
+            title="pooler",
+            version="1",
+            description="The admin API: any pod answers for all.",
+        ),
         security_schemes={"token": HttpSecurityScheme(scheme="bearer")},
         conversion_preference="pydantic",
         openapi_provider_class=_Document,
     )
     app.register_blueprint(probes(service))
-    guard = Guard(tokens)
+    guard = Guard(tokens, ledger=service.ledger) if guard is None else guard
     app.register_blueprint(_version_1(service, guard))
     app.register_blueprint(steering(service, guard))
     app.register_blueprint(_local_folders(service, guard))
-    app.register_blueprint(_input(service, guard))
     app.register_blueprint(job_routes(service, guard))
+    app.register_blueprint(submitting(service, guard))
+    app.register_blueprint(admin_routes(service, guard))
     app.register_blueprint(live(service, guard, trio.Event() if closing is None else closing))
     app.register_blueprint(page())
     return app
@@ -131,14 +140,6 @@ def _version_1(service: Service, guard: Guard) -> Blueprint:
         """Tell the state of one remote, with its sessions."""
         return find(name)
 
-    @routes.post("/drain")
-    @answers(guard, Scope.ADMIN, ServiceStatus, status=HTTPStatus.ACCEPTED)
-    async def drain(caller: Caller) -> ServiceStatus:
-        """Finish what runs, take nothing new, and end the process."""
-        service.drain()
-        audit(caller, "drain")
-        return service.status()
-
     return routes
 
 
@@ -154,23 +155,17 @@ def _local_folders(service: Service, guard: Guard) -> Blueprint:
     return routes
 
 
-def _input(service: Service, guard: Guard) -> Blueprint:
-    routes = Blueprint("partitions", __name__, url_prefix="/v1")
-
-    @routes.get("/partitions")
-    @answers(guard, Scope.READ, Partitions)
-    async def partitions(_caller: Caller) -> Partitions:
-        """List the partitions of the input topic that this pod holds."""
-        return Partitions(service.status().partitions)
-
-    return routes
-
-
 class _Document(OpenAPIProvider):
     """quart-schema's OpenAPI document, with problems under their own media type, and an id for each path."""
 
     def operation_id(self, method: str, path: str, func: Callable[..., Any]) -> str:  # noqa: ARG002 - as inherited
         return "_".join([method.lower(), *re.findall(r"\w+", path)])
+
+    def schema(self) -> dict[str, Any]:
+        made: dict[str, Any] = super().schema()
+        made["paths"]["/v1/jobs"]["post"]["requestBody"] = BODY
+        made["components"]["schemas"]["Job"] = self._app.config[_JOB_SCHEMA]
+        return made
 
     def build_response_object(self, model: Any, headers_model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         response, components = super().build_response_object(model, headers_model)

@@ -19,7 +19,7 @@ import ipaddress
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +30,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
 from pooler.errors import ConfigError
+from pooler.ops.http.ledger import AuditLedger
 
 log = structlog.get_logger()
 
@@ -75,10 +76,12 @@ class Caller:
     Attributes:
         name: the token's name; ``anonymous`` without one.
         address: the peer's address.
+        ledger: where it is noted what they have done.
     """
 
     name: str
     address: str
+    ledger: AuditLedger = field(default_factory=AuditLedger, repr=False, compare=False)
 
 
 def parse_tokens(text: str, source: str) -> tuple[Token, ...]:
@@ -164,10 +167,21 @@ class Guard:
     Args:
         tokens: those that are configured; empty where none are.
         clock: seconds, for counting failures.
+        ledger: where it is noted what was done, and refused; None for a new one.
+
+    Attributes:
+        tokens: those that are configured; others may be set at any time.
+        ledger: what was done, and refused.
     """
 
-    def __init__(self, tokens: tuple[Token, ...], clock: Callable[[], float] = trio.current_time) -> None:
-        self._tokens = tokens
+    def __init__(
+        self,
+        tokens: tuple[Token, ...],
+        clock: Callable[[], float] = trio.current_time,
+        ledger: AuditLedger | None = None,
+    ) -> None:
+        self.tokens = tokens
+        self.ledger = AuditLedger() if ledger is None else ledger
         self._failures = FailureTable(clock)
 
     def admit(self, request: Request, scope: Scope) -> Caller:
@@ -181,18 +195,21 @@ class Guard:
         client = request.scope.get("client")
         # From the connection itself, whatever the headers say.
         address = str(client[0]) if client else ""
-        if not self._tokens:
+        if not self.tokens:
             if scope is not Scope.READ and not _is_local(address, request):
                 raise self._refused(
                     request, address, Forbidden("No tokens are configured: only callers on loopback may act.")
                 )
-            return Caller("anonymous", address)
+            return Caller("anonymous", address, self.ledger)
         token = self._token_of(request, address)
         if token.scope < scope:
             raise self._refused(
-                request, address, Forbidden(f"This token does not allow it: scope {scope.name.lower()} does.")
+                request,
+                address,
+                Forbidden(f"This token does not allow it: scope {scope.name.lower()} does."),
+                token.name,
             )
-        return Caller(token.name, address)
+        return Caller(token.name, address, self.ledger)
 
     def _token_of(self, request: Request, address: str) -> Token:
         kind, _, presented = request.headers.get("Authorization", "").partition(" ")
@@ -205,7 +222,7 @@ class Guard:
             raise TooManyRequests("Too many wrong tokens from this address.", retry_after=int(blocked_s) + 1)
         digest = hashlib.sha256(presented.strip().encode()).hexdigest()
         found: Token | None = None
-        for token in self._tokens:
+        for token in self.tokens:
             # Every one is compared, in constant time: how long it takes tells nothing of which matched.
             if hmac.compare_digest(token.sha256, digest):
                 found = token
@@ -221,11 +238,12 @@ class Guard:
             )
         return found
 
-    @staticmethod
-    def _refused(request: Request, address: str, error: Forbidden | Unauthorized) -> Forbidden | Unauthorized:
-        log.warning(
-            "api_refused", method=request.method, path=request.path, address=address, status=error.code
-        )
+    def _refused(
+        self, request: Request, address: str, error: Forbidden | Unauthorized, by: str = "anonymous"
+    ) -> Forbidden | Unauthorized:
+        about = {"method": request.method, "path": request.path, "status": error.code}
+        log.warning("api_refused", address=address, **about)
+        self.ledger.note("refused", by, address, about)
         return error
 
 

@@ -11,8 +11,8 @@ from pooler.ops.http.problems import answer_with_problems
 
 log = structlog.get_logger()
 
-MAX_BODY_BYTES: Final = 64 * 1024
-"""No route takes a body worth the name."""
+MAX_BODY_BYTES: Final = 1024 * 1024
+"""A thousand jobs fit in; no other route takes a body worth the name."""
 
 
 class _App(QuartTrio):

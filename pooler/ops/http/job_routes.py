@@ -1,18 +1,34 @@
-"""The routes of jobs: those of the pod that is asked, as nobody else has them in hand."""
+"""The routes of jobs: those of all pods, or of the one that is asked."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Literal
 
 from quart import Blueprint
 from quart_schema import validate_querystring
 from werkzeug.exceptions import BadRequest, NotFound
 
 from pooler.ops.http.auth import Caller, Guard, Scope
+from pooler.ops.http.everywhere import Query, Question, Together
 from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand
+from pooler.ops.http.pages import cursor_of, page_size, place_of
+from pooler.ops.http.questions import (
+    CANCEL,
+    ENDED,
+    FAILURES,
+    FIND,
+    RUNNING,
+    Found,
+    T,
+    by_cause,
+    merged,
+    place,
+)
 from pooler.ops.http.service import Service
 from pooler.ops.http.views import answers, audit
 
-_MOST = 1000
+Pods = Literal["all", "me"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +37,11 @@ class RunningJobs:
 
     Attributes:
         jobs: the slowest first.
+        silent: pods that have said nothing.
     """
 
     jobs: tuple[JobInHand, ...]
+    silent: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +50,26 @@ class EndedJobs:
 
     Attributes:
         jobs: the newest first.
+        next: the cursor of the next page; None behind the last.
+        silent: pods that have said nothing.
     """
 
     jobs: tuple[EndedJob, ...]
+    next: str | None
+    silent: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class FoundJobs:
+class FoundJobs(Found):
     """The jobs of one name: a sender may give it twice.
 
     Attributes:
         in_hand: those that are not answered, the first one first.
         ended: those that ended last, the newest first.
+        silent: pods that have said nothing.
     """
 
-    in_hand: tuple[JobInHand, ...]
-    ended: tuple[EndedJob, ...]
+    silent: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +78,37 @@ class Failures:
 
     Attributes:
         causes: the newest first.
+        silent: pods that have said nothing.
     """
 
     causes: tuple[FailureCause, ...]
+    silent: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class WhichEnded:
+class WhichPods:
+    """Who is to answer.
+
+    Attributes:
+        pods: ``all`` of them, or the one that is asked: ``me``.
+    """
+
+    pods: Pods = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class WhichRunning(WhichPods):
+    """How many of the running jobs are meant.
+
+    Attributes:
+        limit: so many of each pod at most, from 1 to 1000.
+    """
+
+    limit: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class WhichEnded(WhichPods):
     """Which of the ended jobs are meant.
 
     Attributes:
@@ -70,16 +116,18 @@ class WhichEnded:
         status: only those that ended so: ``success``, ``skipped`` or ``failed``.
         error_code: only those that failed for this reason.
         limit: so many at most, from 1 to 1000.
+        cursor: ``next`` of the page before.
     """
 
     remote: str | None = None
     status: str | None = None
     error_code: str | None = None
     limit: int = 100
+    cursor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class Named(WhichPods):
     """Which job is meant.
 
     Attributes:
@@ -105,63 +153,91 @@ def job_routes(service: Service, guard: Guard) -> Blueprint:
     routes = Blueprint("jobs", __name__, url_prefix="/v1")
 
     @routes.get("/jobs/running")
-    @answers(guard, Scope.READ, RunningJobs)
-    async def running(_caller: Caller) -> RunningJobs:
-        """List the transfers that run on this pod, with their progress, the slowest first."""
-        return RunningJobs(service.running())
+    @answers(guard, Scope.READ, RunningJobs, HTTPStatus.BAD_REQUEST)
+    @validate_querystring(WhichRunning)
+    async def running(_caller: Caller, query_args: WhichRunning) -> RunningJobs:
+        """List the transfers that run, with their progress, the slowest first."""
+        query = {"limit": page_size(query_args.limit)}
+        told = await asked(RUNNING, service, query_args.pods, query)
+        jobs = merged(told.answers, lambda job: (job.bytes_per_s or 0, -(job.running_s or 0)))
+        return RunningJobs(tuple(jobs), told.silent)
 
     @routes.get("/jobs/ended")
     @answers(guard, Scope.READ, EndedJobs, HTTPStatus.BAD_REQUEST)
     @validate_querystring(WhichEnded)
     async def ended(_caller: Caller, query_args: WhichEnded) -> EndedJobs:
-        """List the jobs that ended last on this pod, of the thousand that it remembers."""
-        if not 1 <= query_args.limit <= _MOST:
-            raise BadRequest(f"Expected a limit from 1 to {_MOST}, got {query_args.limit}.")
-        meant = (job for job in service.ended() if _is_meant(job, query_args))
-        return EndedJobs(tuple(job for job, _ in zip(meant, range(query_args.limit), strict=False)))
+        """List the jobs that ended last, of the thousand that each pod remembers."""
+        limit = page_size(query_args.limit)
+        query = {
+            "remote": query_args.remote,
+            "status": query_args.status,
+            "error_code": query_args.error_code,
+            "limit": limit,
+            "before": place_of(query_args.cursor, 2),
+        }
+        told = await asked(ENDED, service, query_args.pods, query)
+        jobs = merged(told.answers, place, reverse=True)[:limit]
+        following = cursor_of(*place(jobs[-1])) if len(jobs) == limit else None
+        return EndedJobs(tuple(jobs), following, told.silent)
 
     @routes.get("/jobs/find")
     @answers(guard, Scope.READ, FoundJobs, HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
     @validate_querystring(Named)
     async def find(_caller: Caller, query_args: Named) -> FoundJobs:
-        """Find a job by its task_id, among those in hand on this pod and those that ended there last."""
-        return _find(service, query_args.task_id)
+        """Find a job by its task_id, among those in hand and those that ended last."""
+        task_id = _named(query_args)
+        return _known(task_id, await asked(FIND, service, query_args.pods, {"task_id": task_id}))
 
     @routes.post("/jobs/cancel")
     @answers(guard, Scope.OPERATE, FoundJobs, HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
     @validate_querystring(Cancelled)
     async def cancel(caller: Caller, query_args: Cancelled) -> FoundJobs:
-        """Cancel a job that this pod has in hand: it fails as CANCELLED, unless it is done already."""
-        task_id, why = query_args.task_id, query_args.why[:500]
-        found = _find(service, task_id)
-        if not found.in_hand:
-            raise NotFound(f"No job {task_id!r} is in hand here: it has ended.")
+        """Cancel a job that is in hand: it fails as CANCELLED, unless it is done already."""
+        task_id, why = _named(query_args), query_args.why[:500]
         said = f"cancelled by {caller.name}" + (f": {why}" if why else "")
-        service.cancel(task_id, said)
+        told = await asked(CANCEL, service, query_args.pods, {"task_id": task_id, "why": said})
+        found = _known(task_id, told)
+        if not found.in_hand:
+            raise NotFound(f"No job {task_id!r} is in hand: it has ended.{_unheard(told.silent)}")
         audit(caller, "cancel", task_id=task_id, why=why, jobs=len(found.in_hand))
-        return _find(service, task_id)
+        return found
 
     @routes.get("/failures")
-    @answers(guard, Scope.READ, Failures)
-    async def failures(_caller: Caller) -> Failures:
-        """Tell why jobs have failed on this pod since its start, with an example of each reason."""
-        return Failures(service.failures())
+    @answers(guard, Scope.READ, Failures, HTTPStatus.BAD_REQUEST)
+    @validate_querystring(WhichPods)
+    async def failures(_caller: Caller, query_args: WhichPods) -> Failures:
+        """Tell why jobs have failed since the start of each pod, with an example of each reason."""
+        told = await asked(FAILURES, service, query_args.pods, {})
+        return Failures(by_cause(told.answers), told.silent)
 
     return routes
 
 
-def _find(service: Service, task_id: str) -> FoundJobs:
-    if not task_id:
+async def asked(question: Question[Service, T], service: Service, pods: Pods, query: Query) -> Together[T]:
+    """Have all pods answer, or only this one."""
+    if pods == "me":
+        return Together({service.pod: await question.here(service, query)}, ())
+    return await question.everywhere(service, query)
+
+
+def _named(query: Named) -> str:
+    if not query.task_id:
         raise BadRequest("Expected a task_id.")
-    found = FoundJobs(*service.find_jobs(task_id))
-    if not (found.in_hand or found.ended):
-        raise NotFound(f"No job {task_id!r} is in hand here, nor among the last that ended here.")
-    return found
+    return query.task_id
 
 
-def _is_meant(job: EndedJob, which: WhichEnded) -> bool:
-    return (
-        (which.remote is None or job.remote == which.remote)
-        and (which.status is None or job.status == which.status)
-        and (which.error_code is None or job.error_code == which.error_code)
-    )
+def _known(task_id: str, told: Together[Found]) -> FoundJobs:
+    def all_of(jobs: Iterable[tuple[T, ...]]) -> tuple[T, ...]:
+        return tuple(job for of_a_pod in jobs for job in of_a_pod)
+
+    in_hand = all_of(found.in_hand for found in told.answers.values())
+    ended = all_of(found.ended for found in told.answers.values())
+    if not (in_hand or ended):
+        raise NotFound(
+            f"No job {task_id!r} is in hand, nor among the last that ended.{_unheard(told.silent)}"
+        )
+    return FoundJobs(in_hand, tuple(sorted(ended, key=place, reverse=True)), told.silent)
+
+
+def _unheard(silent: tuple[str, ...]) -> str:
+    return f" Not heard: {', '.join(silent)}." if silent else ""

@@ -29,6 +29,7 @@ class JobInHand:
         peer: ``host:port`` of the server; None unless a session works on it.
         cancelled: who has cancelled it, and why; None while nobody has.
         last_error: what went wrong at last; None where nothing has.
+        pod: whose job it is.
     """
 
     task_id: str
@@ -46,6 +47,7 @@ class JobInHand:
     peer: str | None
     cancelled: str | None
     last_error: str | None
+    pod: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class EndedJob:
         bytes: of the file that was copied.
         duration_ms: the last attempt.
         verified: what was really checked.
+        dialogue: the last lines of the dialogue with the server, secrets masked; empty unless it failed.
+        pod: where it ended.
     """
 
     task_id: str
@@ -85,6 +89,8 @@ class EndedJob:
     bytes: int
     duration_ms: int
     verified: str
+    dialogue: tuple[str, ...] = ()
+    pod: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,7 @@ def ended_job(chapter: Chapter) -> EndedJob:
         bytes=chapter.size_bytes,
         duration_ms=chapter.duration_ms,
         verified=chapter.verified,
+        dialogue=chapter.dialogue,
     )
 
 

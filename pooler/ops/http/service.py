@@ -6,12 +6,18 @@ answer shows one moment and not a mixture of two.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pooler.model.control import Knob, Mode
 from pooler.ops.http.deployment import DeploymentStatus
+from pooler.ops.http.everywhere import Asker
 from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand
+from pooler.ops.http.ledger import AuditLedger, Deed
+from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.readings import BreakerState, PartitionState
+
+if TYPE_CHECKING:
+    from pooler.ops.http.questions import Receipt
 
 Plain = bool | int | str | list[str] | None
 """What stands for itself in JSON."""
@@ -218,6 +224,7 @@ class PartitionStatus:
         settled_above: records settled above the watermark.
         in_hand: records read and not settled.
         oldest_age_s: seconds since the oldest job of these was first read; None where there is none.
+        pod: who holds it.
     """
 
     topic: str
@@ -232,6 +239,7 @@ class PartitionStatus:
     settled_above: int
     in_hand: int
     oldest_age_s: float | None
+    pod: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +279,121 @@ class ServiceStatus:
     commit_age_s: float | None
 
 
-class Service(Protocol):
-    """The running service, as far as the API is concerned."""
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Jobs that are to be written to the topic.
+
+    Attributes:
+        jobs: as docs/records.md has them.
+        urgent: whether they are for the priority topic.
+        by: who submits them.
+        key: names the request; None where nothing does.
+        traceparent: the trace that they are part of; None without one.
+    """
+
+    jobs: tuple[dict[str, Any], ...]
+    urgent: bool
+    by: str
+    key: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """Jobs that the brokers have.
+
+    Attributes:
+        topic: where they stand.
+        jobs: the name and the remote of each.
+    """
+
+    topic: str
+    jobs: tuple[tuple[str, str], ...]
+
+
+class JobsRefused(ValueError):
+    """Nothing was submitted, as some of it is no valid job; says which, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeStatus:
+    """What came of trying a remote out: a connection, a login and a command, on a session of its own.
+
+    Attributes:
+        ok: whether all of it went well.
+        seconds: how long it took.
+        peer: ``host:port`` as connected; None where nothing was.
+        tls_version: such as ``TLSv1.3``; None without TLS, or where it failed before.
+        certificate_sha256: of the server's certificate; None likewise.
+        error_code: why it failed; None unless it did.
+        error: the same for people; None unless it failed.
+        dialogue: the last lines of the dialogue with the server, secrets masked.
+    """
+
+    ok: bool
+    seconds: float
+    peer: str | None
+    tls_version: str | None
+    certificate_sha256: str | None
+    error_code: str | None
+    error: str | None
+    dialogue: tuple[str, ...]
+
+
+class CannotProbe(Exception):
+    """It cannot be tried out now, and why."""
+
+
+class Service(Asker, Protocol):
+    """The running service, as far as the API is concerned.
+
+    Attributes:
+        ledger: what was done over the API.
+    """
+
+    ledger: AuditLedger
+
+    def configuration(self) -> Mapping[str, Any]:
+        """Tell what is in force, with where each key comes from; secrets are masked."""
+        ...
+
+    async def submit(self, submission: Submission) -> Submitted:
+        """Write jobs to the topic.
+
+        Raises:
+            JobsRefused: one of them is no valid job; nothing is written.
+            BusError: it is not known whether the brokers have them.
+        """
+        ...
+
+    def receipt(self, key: str) -> "Receipt | None":
+        """Tell what came of a request with this key before."""
+        ...
+
+    def keep_receipt(self, key: str, receipt: "Receipt") -> None:
+        """Remember what came of a request with this key."""
+        ...
+
+    def deeds(self) -> Iterator[Deed]:
+        """Tell what was done over the API of this pod, and refused, the newest first."""
+        ...
+
+    async def reload(self, by: str) -> ReloadReport:
+        """Read the configuration again, and do at this pod what of it can be done without a restart.
+
+        Args:
+            by: who wants it.
+        """
+        ...
+
+    async def probe(self, name: str) -> ProbeStatus:
+        """Try a remote out, on a session of its own.
+
+        Raises:
+            KeyError: there is no such remote.
+            CannotProbe: it may not have another session now.
+        """
+        ...
 
     def status(self) -> ServiceStatus:
         """Tell the state of the service at this moment."""

@@ -60,5 +60,6 @@ def answers(
 
 
 def audit(caller: Caller, action: str, **fields: object) -> None:
-    """Log what somebody has had done."""
+    """Log and note what somebody has had done."""
+    caller.ledger.note(action, caller.name, caller.address, fields)
     log.info("api_action", action=action, by=caller.name, address=caller.address, **fields)
