@@ -162,7 +162,7 @@ class Fleet:
     def inherit(self, remote: str, path: str) -> None:
         """Have a part removed from a server, where a process that is gone has left it."""
         if remote in self.remotes:
-            self.remotes[remote].inherit(path)
+            self.remotes[remote].leave_behind(path)
 
     async def failed(self, work: Work, error: PoolerError) -> None:
         """Take back a job whose file did not get its name."""

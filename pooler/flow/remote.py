@@ -93,7 +93,6 @@ class Remote:
         self._allowance: int | None = None
         self._leftovers = Leftovers(name, tools.removed)
         self._judge = Judge(self, tools, metrics)
-        self._to_tidy = False
         self._closing = False
         self._changed = trio.Event()
         group.join(self)
@@ -152,7 +151,7 @@ class Remote:
         if self._at_rest or self._closing:
             return 0
         working = self.working
-        wanted = min(self.most, working + max(self.waiting, self._to_prewarm, self._to_tidy))
+        wanted = min(self.most, working + max(self.waiting, self._to_prewarm, self._leftovers.wait))
         return wanted if self.breaker.state is State.CLOSED else min(wanted, max(1, working))
 
     @property
@@ -289,7 +288,6 @@ class Remote:
                     while self._may_begin(now):
                         self._opener.begin(now)
                         self._to_prewarm = max(0, self._to_prewarm - 1)
-                        self._to_tidy = False
                         nursery.start_soon(self._work)
                     with trio.move_on_at(self._look_again_at(now)):
                         await self._changed.wait()
@@ -309,15 +307,20 @@ class Remote:
     def wants_one(self, now: float) -> bool:
         """Tell whether it would begin one more worker now, if there is a session for it."""
         return (
-            (self.waiting > self._opener.opening or self._to_prewarm > 0 or self._to_tidy)
+            (self.waiting > self._opener.opening or self._to_prewarm > 0 or self._has_to_tidy)
             and not (self._at_rest or self._closing)
             and self.sessions < self.most
             and self._opener.allows(now, len(self._workers))
         )
 
+    @property
+    def _has_to_tidy(self) -> bool:
+        """Whether a session is worth opening for what was left on the server: each tidies up as it begins."""
+        return self._leftovers.wait and self._opener.opening == 0
+
     def _look_again_at(self, now: float) -> float:
         """Tell when time alone may change what ``_may_begin`` said ``now``."""
-        if not (self.waiting or self._to_prewarm or self._to_tidy):
+        if not (self.waiting or self._to_prewarm or self._has_to_tidy):
             return inf
         one_more_at = self.group.limit.cools_until(now)
         return min(self._opener.next_change(now), inf if one_more_at is None else one_more_at)
@@ -342,6 +345,7 @@ class Remote:
 
     async def _could_not_open(self) -> None:
         self._to_prewarm = 0
+        self._leftovers.not_reached()
         if self._opener.last_error is not None:  # else it was broken off
             self.last_error = str(self._opener.last_error)
         error = self._given_up()
@@ -387,6 +391,8 @@ class Remote:
         """Tell whether a worker should take another job."""
         if not self.waiting:
             self.group.changed(self)  # it is about to be idle, and others may need its session
+        if self._leftovers.wait and not (self.waiting or self.leaving):
+            return False  # the next session tidies up as it begins
         return not (self._at_rest or self._closing or worker.retiring)
 
     async def failed(self, work: Work, error: PoolerError, worker: Worker | None = None) -> None:
@@ -413,16 +419,13 @@ class Remote:
         self._metrics.bytes_moved(self.name, direction, size_bytes)
 
     def leave_behind(self, path: str) -> None:
-        """Remember a part of a file on the server, to be removed by the next session."""
+        """Remember a part of a file on the server; a session is opened that removes it."""
         self._leftovers.add(path)
-
-    def inherit(self, path: str) -> None:
-        """Remember a part of a file that a process which is gone has left; a session is opened for it."""
-        self.leave_behind(path)
-        self._to_tidy = True
+        if not self.waiting:
+            self._dismiss_idle(1)
         self.wake()
 
-    def _dismiss_idle(self) -> None:
-        for worker in self._workers:
-            if worker.work is None:
-                worker.dismiss()
+    def _dismiss_idle(self, count: int | None = None) -> None:
+        """End workers that have no job: so many of them, or all."""
+        for worker in [worker for worker in self._workers if worker.work is None][:count]:
+            worker.dismiss()

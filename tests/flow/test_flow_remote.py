@@ -586,6 +586,48 @@ async def test_a_part_left_behind_is_removed_by_the_next_session(
         assert server.stored == {"/one": CONTENT}
 
 
+@pytest.mark.parametrize("idle", [0, 2])
+async def test_a_part_that_is_left_is_removed_though_no_job_comes_any_more(
+    autojump_clock: MockClock, server: FakeServer, tmp_path: Path, idle: int
+) -> None:
+    """The session that tidies up fails too, at first; those that are idle take no room from it."""
+    (tmp_path / "source").write_bytes(CONTENT)
+    server.on_transfer = failing({idle + 1: SessionLost("gone")})
+    server.on_remove = failing({1: SessionLost("gone"), 2: SessionLost("gone")})
+    flow = Flow(tmp_path, Shape(limit=max(1, idle), attempts=1), far=server)
+    async with flow.running():
+        await flow.give(*downloads(idle))
+        await answered(flow, idle)
+        await flow.give(upload("one"))
+        await answered(flow, idle + 1)
+        assert flow.codes()["one"] == "CONNECTION_ERROR"
+        await trio.sleep(60)
+        assert server.stored == {}
+        logins = len(server.connects)
+        await trio.sleep(1000)
+        assert len(server.connects) == logins
+
+
+async def test_a_server_that_is_away_is_not_tried_for_ever_for_a_part(
+    autojump_clock: MockClock, server: FakeServer, tmp_path: Path
+) -> None:
+    (tmp_path / "source").write_bytes(CONTENT)
+    server.on_transfer = failing({1: SessionLost("gone")})
+    flow = Flow(tmp_path, Shape(attempts=1), far=server)
+    async with flow.running():
+        await flow.give(upload("one"))
+        await answered(flow, 1)
+        server.on_connect = always(away)
+        await trio.sleep(10_000)
+        tried = len(server.connects)
+        await trio.sleep(10_000)
+        assert len(server.connects) == tried
+        server.on_connect = failing({})
+        await flow.give(download("two"))
+        await answered(flow, 2)
+        assert server.stored == {}
+
+
 async def test_a_removal_that_is_cancelled_is_made_up_for_at_the_end(
     autojump_clock: MockClock, server: FakeServer, tmp_path: Path
 ) -> None:
