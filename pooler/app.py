@@ -243,6 +243,7 @@ async def run(
                     configuration,
                     wants=source.wants,
                     membership=source.membership,
+                    exclusive=source.exclusive,
                     answers=channel[0],
                     metrics=metrics,
                     window=window.room,

@@ -121,6 +121,7 @@ def assemble(
     *,
     wants: Callable[[Delivery], bool],
     membership: Callable[[], Awaitable[None]] = always_ours,
+    exclusive: Callable[[], Awaitable[None]] = always_ours,
     answers: trio.MemorySendChannel[Ended | Parked],
     metrics: Metrics,
     window: int,
@@ -135,6 +136,7 @@ def assemble(
         configuration: as loaded.
         wants: whether a delivery is still ours to do.
         membership: waits until it is sure that this is so.
+        exclusive: waits until it is also sure that it stays so for the moment.
         answers: where outcomes go; stays the caller's to close.
         metrics: where all is counted.
         window: how many jobs can be in hand at once.
@@ -190,6 +192,7 @@ def assemble(
         keepalive_s=settings.pool.keepalive_seconds,
         wants=wants,
         membership=membership,
+        exclusive=exclusive,
         land=land,
         end=endings.end,
         drop=endings.dropped,

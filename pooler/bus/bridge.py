@@ -153,6 +153,10 @@ class KafkaBridge:
         """Wait until it is sure that our partitions are nobody else's; see `GroupSession.lasting`."""
         await self._consumer.session.lasting()
 
+    async def exclusive(self) -> None:
+        """Wait until that holds, and the group is not just deciding anew; see `GroupSession.exclusive`."""
+        await self._consumer.session.exclusive()
+
     def when_lost(self, lost: Callable[[], object]) -> None:
         """Have a function called when partitions may be somebody else's now; ``ledger.wants`` tells."""
         self._ownership.lost = lost

@@ -15,12 +15,12 @@ window spans more than that.
 import base64
 import binascii
 import zlib
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pooler.model.job import Origin
+from pooler.model.job import Origin, Record
 
 METADATA_BYTES = 4096
 """What a broker stores beside an offset, by its default ``offset.metadata.max.bytes``."""
@@ -124,12 +124,16 @@ class PartitionLedger:
         watermark: the committed offset, or the first one of the partition.
         settled: offsets above it that are settled already, from the commit's metadata.
         topic_id: of the topic that its offsets count in; empty where that is not known.
+        tenure: which of the times is this for which the partition was ours.
     """
 
-    def __init__(self, watermark: int, settled: Iterable[int] = (), topic_id: bytes = b"") -> None:
+    def __init__(
+        self, watermark: int, settled: Iterable[int] = (), topic_id: bytes = b"", tenure: int = 1
+    ) -> None:
         self.next_offset = watermark
         """The offset behind the last one received."""
         self.topic_id = topic_id
+        self.tenure = tenure
         self._order: deque[int] = deque()
         # What is received and not settled: offset → size in bytes.
         self._pending: dict[int, int] = {}
@@ -292,6 +296,7 @@ class Ledger:
         self.load = Load()
         self._books: dict[Partition, PartitionLedger] = {}
         self._loads: defaultdict[str, Load] = defaultdict(Load)
+        self._tenures: Counter[Partition] = Counter()
 
     def __getitem__(self, partition: Partition) -> PartitionLedger:
         return self._books[partition]
@@ -322,7 +327,9 @@ class Ledger:
         """
         book = self._books.get(partition)
         if book is None:
-            book = self._books[partition] = PartitionLedger(offset, settled, topic_id)
+            self._tenures[partition] += 1
+            tenure = self._tenures[partition]
+            book = self._books[partition] = PartitionLedger(offset, settled, topic_id, tenure)
         else:
             before = len(book.pending)
             released = book.adopt(offset, settled)
@@ -342,10 +349,10 @@ class Ledger:
             self._loads[origin.topic].add(size_bytes)
         return new
 
-    def wants(self, origin: Origin) -> bool:
-        """Tell whether a record is ours and still to be answered."""
-        book = self._books.get(origin[:2])
-        return book is not None and origin.offset in book.pending
+    def wants(self, record: Record) -> bool:
+        """Tell whether a record is ours, has been since it was read, and is still to be answered."""
+        book = self._books.get(record.origin[:2])
+        return book is not None and book.tenure == record.tenure and record.origin.offset in book.pending
 
     def is_settled(self, origin: Origin) -> bool:
         """Tell whether a record is of a partition of ours, and needs nothing more of us."""

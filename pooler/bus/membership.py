@@ -29,6 +29,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import BrokerResponseError, KafkaError, kafka_errors
 from aiokafka.protocol.admin import DescribeGroupsRequest
+from aiokafka.protocol.group import SyncGroupRequest
 
 from pooler.bus.group_session import GroupSession
 
@@ -49,25 +50,41 @@ class FencedInstanceIdError(BrokerResponseError):
 kafka_errors.setdefault(FencedInstanceIdError.errno, FencedInstanceIdError)
 
 
+class GroupListener(ConsumerRebalanceListener):
+    """What is told of a rebalance, as by aiokafka, and one thing more."""
+
+    def forfeit(self) -> None:
+        """Take in that others may have had all that was ours, before it is told what is ours now."""
+
+
 class GroupConsumer(AIOKafkaConsumer):
     """A consumer that subscribes, as a static or a dynamic member.
 
     Attributes:
         session: how long what it was given is its own.
+        asked_at: when it last asked what it is given, in seconds of the loop's time.
     """
 
-    def __init__(self, *, metadata_max_age_ms: int, session_timeout_ms: int, **options: Any) -> None:
+    def __init__(
+        self, *, metadata_max_age_ms: int, session_timeout_ms: int, rebalance_timeout_ms: int, **options: Any
+    ) -> None:
         super().__init__(
-            metadata_max_age_ms=metadata_max_age_ms, session_timeout_ms=session_timeout_ms, **options
+            metadata_max_age_ms=metadata_max_age_ms,
+            session_timeout_ms=session_timeout_ms,
+            rebalance_timeout_ms=rebalance_timeout_ms,
+            **options,
         )
-        self.session = GroupSession(session_timeout_ms / 1000)
+        # Who is heard but does not join again is shut out, too.
+        self.session = GroupSession(min(session_timeout_ms, rebalance_timeout_ms) / 1000)
+        self.asked_at = 0.0
         self._look_every_s = metadata_max_age_ms / 1000
         self._place: _Place | None = None
 
-    def subscribe(self, topics: Iterable[str], *, listener: ConsumerRebalanceListener) -> None:
+    def subscribe(self, topics: Iterable[str], *, listener: "GroupListener") -> None:
         """Join the group, for these topics, once and after the start."""
         coordinator = self._coordinator
         coordinator._do_heartbeat = partial(self._beat, coordinator, coordinator._do_heartbeat)  # noqa: SLF001
+        coordinator._send_req = partial(self._send, coordinator._send_req)  # noqa: SLF001
         self._place = _Place(self, frozenset(topics), listener, self._look_every_s)
         super().subscribe(list(topics), listener=self._place)
 
@@ -79,6 +96,11 @@ class GroupConsumer(AIOKafkaConsumer):
         elif not coordinator.member_id:
             self.session.end()
         return heard
+
+    async def _send(self, send: Callable[[Any], Awaitable[Any]], request: Any) -> Any:
+        if isinstance(request, SyncGroupRequest):
+            self.asked_at = asyncio.get_running_loop().time()
+        return await send(request)
 
     async def getmany(self, *partitions: TopicPartition, **options: Any) -> dict[TopicPartition, list[Any]]:
         """Fetch records, as long as we have our place.
@@ -117,7 +139,7 @@ class _Place(ConsumerRebalanceListener):
         self,
         consumer: GroupConsumer,
         topics: frozenset[str],
-        listener: ConsumerRebalanceListener,
+        listener: GroupListener,
         look_every_s: float,
     ) -> None:
         self.taken = False
@@ -126,6 +148,7 @@ class _Place(ConsumerRebalanceListener):
         self._listener = listener
         self._name = consumer._group_instance_id  # noqa: SLF001 - see above
         self._member_id = ""
+        self._generation = 0
         self._look_every_s = look_every_s
         self._next_look = 0.0
 
@@ -133,6 +156,7 @@ class _Place(ConsumerRebalanceListener):
         return FencedInstanceIdError(f"{self._name}: {FencedInstanceIdError.description}")
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        self._consumer.session.question()
         unknown = not self._consumer._coordinator.member_id  # noqa: SLF001 - see above
         # Before the first time nobody knows us; later on we were away for too long, or are shut out.
         if self._name is not None and self._member_id and unknown and await self._is_taken():
@@ -145,9 +169,14 @@ class _Place(ConsumerRebalanceListener):
         await self._listener.on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        self._member_id = self._consumer._coordinator.member_id  # noqa: SLF001 - see above
-        self._consumer.session.renew(asyncio.get_running_loop().time())
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - see above
+        member_id, generation = coordinator.member_id, coordinator.generation
+        # The group may have decided without us, or we may not have been told.
+        if member_id != self._member_id or not 0 <= generation - self._generation <= 1:
+            self._listener.forfeit()
+        self._member_id, self._generation = member_id, generation
         await self._listener.on_partitions_assigned(assigned)
+        self._consumer.session.decide(self._consumer.asked_at)
 
     async def look(self) -> None:
         """Join again where a partition has no owner; where it is not time yet, do nothing."""

@@ -12,12 +12,13 @@ from typing import Any
 
 import structlog
 import trio
-from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from pooler.bus.clients import bounded
 from pooler.bus.delivery import Delivery
 from pooler.bus.ledger import Ledger, Partition, decode_gaps
+from pooler.bus.membership import GroupListener
 from pooler.bus.offsets import Offsets
 from pooler.bus.ownership import Ownership
 from pooler.bus.records import record_size
@@ -34,7 +35,7 @@ _POLL_MS = 200
 _FREEZE_S = 10.0
 
 
-class ConsumerPump(ConsumerRebalanceListener):
+class ConsumerPump(GroupListener):
     """Reads the input topic into a memory channel.
 
     Args:
@@ -219,7 +220,8 @@ class ConsumerPump(ConsumerRebalanceListener):
                 continue
             headers = tuple(message.headers)
             if self._ledger.receive(origin, record_size(message.key, message.value, headers)):
-                yield Record(origin, message.key, message.value, headers, message.timestamp)
+                tenure = self._ledger[origin[:2]].tenure
+                yield Record(origin, message.key, message.value, headers, message.timestamp, tenure)
 
     def _hold_back(self) -> None:
         """Pause what must take in nothing more, resume the rest.
@@ -249,6 +251,11 @@ class ConsumerPump(ConsumerRebalanceListener):
         await bounded(self._ownership.idle.wait(), _FREEZE_S)
         await self._delivery.let_go()
         log.debug("partitions_revoked", partitions=sorted(partition.partition for partition in revoked))
+
+    def forfeit(self) -> None:
+        """Close all books: what was in hand may be answered by others, or half done."""
+        for partition in list(self._ledger):
+            self._ledger.close(partition)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Close the books of what is not ours any more; the pump opens the others."""

@@ -15,7 +15,7 @@ from pooler.bus.records import Invalid, OutRecord, dead_letter, encode_invalid, 
 from pooler.bus.retries import park
 from pooler.bus.source import Answer, Unreadable
 from pooler.errors import ErrorCode
-from pooler.model.job import Origin, Past
+from pooler.model.job import Origin, Past, Record
 from pooler.model.outcome import Ended, Outcome, Parked
 from pooler.ops.metrics import Metrics
 
@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 _BATCH_LIMIT = 2_000
 _SMALL_BYTES = 64 * 1024
+
+Batch = dict[tuple[Origin, int], Answer]
+"""Answers by the places of their records, and by the times in which these were read."""
 
 
 class KafkaSink:
@@ -79,33 +82,33 @@ class KafkaSink:
 
     async def _gather(
         self, answers: trio.MemoryReceiveChannel[Answer], interval_s: float
-    ) -> tuple[dict[Origin, Answer], bool]:
+    ) -> tuple[Batch, bool]:
         """Take what ends within the interval; by origin, since a job handed over twice has one answer."""
-        batch: dict[Origin, Answer] = {}
+        batch: Batch = {}
         try:
             with trio.move_on_after(interval_s) as self._gathering:
                 while len(batch) < _BATCH_LIMIT:
                     answer = await answers.receive()
-                    batch.setdefault(_origin(answer), answer)
+                    batch.setdefault(_reading(answer), answer)
             # What is there already does not have to wait for the next time.
             while len(batch) < _BATCH_LIMIT:
                 answer = answers.receive_nowait()
-                batch.setdefault(_origin(answer), answer)
+                batch.setdefault(_reading(answer), answer)
         except trio.WouldBlock:
             pass
         except trio.EndOfChannel:
             return batch, False
         return batch, True
 
-    async def _publish(self, batch: dict[Origin, Answer]) -> None:
+    async def _publish(self, batch: Batch) -> None:
         published = False
         while not published:
             # What was lost in a rebalance is answered by its new owner.
             ours: dict[Partition, dict[Origin, Answer]] = {
                 partition: {} for partition in self._bridge.behind()
             }
-            for origin, answer in batch.items():
-                if self._ledger.wants(origin):
+            for (origin, _), answer in batch.items():
+                if self._ledger.wants(_record(answer)):
                     ours.setdefault(origin[:2], {})[origin] = answer
             if not ours:
                 return
@@ -186,5 +189,10 @@ def _unparkable(answer: Parked) -> Ended:
     return Ended(answer.delivery, outcome)
 
 
-def _origin(answer: Answer) -> Origin:
-    return answer.record.origin if isinstance(answer, Unreadable) else answer.delivery.record.origin
+def _reading(answer: Answer) -> tuple[Origin, int]:
+    record = _record(answer)
+    return record.origin, record.tenure
+
+
+def _record(answer: Answer) -> Record:
+    return answer.record if isinstance(answer, Unreadable) else answer.delivery.record

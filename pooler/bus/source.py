@@ -114,8 +114,12 @@ class KafkaSource:
 
     def wants(self, delivery: Delivery) -> bool:
         """Tell whether a delivery is still ours to do."""
-        return self._bridge.ledger.wants(delivery.record.origin)
+        return self._bridge.ledger.wants(delivery.record)
 
     async def membership(self) -> None:
         """Wait until it is sure that what we still have to do is nobody else's to do."""
         await self._bridge.membership()
+
+    async def exclusive(self) -> None:
+        """Wait until that holds, and the group is not just deciding anew."""
+        await self._bridge.exclusive()

@@ -174,6 +174,10 @@ class ExactlyOnce:
         if isinstance(error, ProducerFenced):
             log.warning("partition_taken_over", topic=partition[0], partition=partition[1])
             self._ownership.settled.clear()
+            # It may be given back to us: then what the other one has done is not ours to go on with.
+            if partition in self._ledger:
+                self._ledger.close(partition)
+                self._ownership.lost()
             self._offsets.rejoin()
             return
         times = self._unsure[partition] = self._unsure.get(partition, 0) + 1

@@ -66,6 +66,7 @@ class Tools:
         keepalive_s: how often an idle session says something, in seconds.
         wants: whether a delivery is still ours to do, as far as we know.
         membership: waits until we would know if it were not.
+        exclusive: waits until nobody else has got our jobs, nor is just getting them.
         land: takes a download whose file has no name yet.
         end: takes the outcome of a job.
         drop: takes a job that is no longer ours.
@@ -91,6 +92,7 @@ class Tools:
     end: Callable[[Work, Outcome], Awaitable[None]]
     drop: Callable[[Work], None]
     membership: Callable[[], Awaitable[None]] = always_ours
+    exclusive: Callable[[], Awaitable[None]] = always_ours
     is_gone: Callable[[str, str], bool] = lambda _root, _process: False
     hold: Callable[[Work], bool] = lambda _work: False
     doubt: Callable[[Work, LocalFileError, Callable[[], Awaitable[None]]], bool] = lambda *_: False
@@ -398,6 +400,12 @@ class Worker:
         """Do with the source what is to be done, and end the job."""
         assert work.copy is not None  # noqa: S101 - it is what there is to conclude
         outcome, done = work.copy
+        if work.plan.options.after is not After.NONE:
+            # The next owner must find our note, and reads the notes once it is one: so nobody may be it yet.
+            await self._tools.exclusive()
+            if not self._tools.wants(work.delivery):
+                self._tools.drop(work)
+                return
         try:
             after = await after_action(attempt, done, again=again)
         except RemoteError as error:

@@ -153,6 +153,7 @@ class Record:
         value: its value, byte for byte; None for a tombstone.
         headers: its headers, in order.
         timestamp_ms: its time, in milliseconds since 1970.
+        tenure: in which time of its partition's being ours it was read, counted from 1.
     """
 
     origin: Origin
@@ -160,6 +161,7 @@ class Record:
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
     timestamp_ms: int = 0
+    tenure: int = 1
 
 
 @dataclass(frozen=True, slots=True)

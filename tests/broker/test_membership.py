@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import trio
-from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from pooler.bus import clients
 from pooler.bus.bridge import KafkaBridge, open_bridge
-from pooler.bus.membership import FencedInstanceIdError, GroupConsumer
+from pooler.bus.membership import FencedInstanceIdError, GroupConsumer, GroupListener
 from pooler.config.settings import KafkaSettings
 from tests.support.kafka import Message, RunningBroker, create_topics, produce, running_broker
 from tests.support.service import Site
@@ -42,7 +42,7 @@ def settings(broker: RunningBroker, group: str, name: str | None, **more: Any) -
     )
 
 
-class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+class Member(GroupListener):
     """A member of a group that reads from the start of what it is given, and remembers."""
 
     def __init__(self, made: KafkaSettings) -> None:
@@ -50,6 +50,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self.history: list[set[int]] = []
         self.values: list[bytes] = []
         self.error: BaseException | None = None
+        self.forfeits: list[int] = []
         self._topic = made.input_topic
 
     async def on_partitions_revoked(self, _revoked: set[TopicPartition]) -> None:
@@ -60,6 +61,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self.consumer.seek(place, 0)
         self.history.append({place.partition for place in assigned})
         await asyncio.sleep(0)
+
+    def forfeit(self) -> None:
+        self.forfeits.append(len(self.history))
 
     async def run(self) -> None:
         await self.consumer.start()
@@ -141,6 +145,8 @@ def test_a_dynamic_member_leaves_at_once(broker: RunningBroker) -> None:
                 await until(lambda: len(staying.has) == len(leaving.has) == 2)
             # Nobody has waited for a session of five minutes.
             await until(lambda: len(staying.has) == 4)
+            # What stayed with it all the time was nobody else's.
+            assert staying.forfeits == [0]
 
     asyncio.run(story())
 
@@ -208,6 +214,7 @@ def test_a_static_member_that_was_away_for_too_long_comes_back(broker: RunningBr
             await heartbeats(member, 3)
             assert member.error is None
             assert member.has == {0, 1}
+            assert member.forfeits == [0, 1]
 
     asyncio.run(story())
 

@@ -26,7 +26,7 @@ from pooler.bus.submit import submit
 from pooler.config.settings import KafkaSettings
 from pooler.demo.broker import embedded_broker
 from pooler.errors import BusError
-from pooler.model.job import Delivery, Origin
+from pooler.model.job import Delivery, Origin, Record
 from pooler.model.outcome import Ended, Outcome, Status
 from pooler.ops.metrics import Metrics
 from tests.support.pumps_double import HERE, SETTINGS, THERE, Message, Pumps, record
@@ -97,6 +97,23 @@ async def test_what_stays_ours_is_not_read_twice_and_what_is_lost_is_forgotten(p
         pumps.consumer.fetched = [both, {HERE: [Message(0, 2)]}]
         (again,) = await pumps.reader.records.receive()
         assert again.origin.offset == 2
+
+
+async def test_what_others_may_have_had_is_read_again_though_it_is_given_back(pumps: Pumps) -> None:
+    both = {HERE: [Message(0, 0), Message(0, 1)], THERE: [Message(1, 0)]}
+    pumps.consumer.fetched = [both]
+    lost: list[bool] = []
+    async with pumps.running(HERE, THERE):
+        before = await pumps.reader.records.receive()
+        pumps.ownership.lost = lambda: lost.append(any(map(pumps.ledger.wants, before)))
+        pumps.consumer.listener.forfeit()
+        await pumps.rebalance(HERE, THERE)
+        assert lost == [False]
+        pumps.consumer.fetched = [both]
+        again = await pumps.reader.records.receive()
+    assert [record.origin for record in again] == [record.origin for record in before]
+    assert all(map(pumps.ledger.wants, again))
+    assert not any(map(pumps.ledger.wants, before))
 
 
 async def test_a_revocation_commits_what_is_settled_and_waits_for_what_is_written(pumps: Pumps) -> None:
@@ -210,7 +227,7 @@ async def test_what_was_made_for_an_older_assignment_is_not_written(pumps: Pumps
             await on_asyncio(pumps.consumer.rebalance, HERE)
     assert answers == [False]
     assert pumps.producer.sent == []
-    assert pumps.ledger.wants(Origin("ftp-tasks", 0, 0)), "settled, and never written"
+    assert pumps.ledger.wants(Record(Origin("ftp-tasks", 0, 0), None, None)), "settled, and never written"
 
 
 async def test_what_was_made_ready_before_the_books_were_brought_up_to_date_is_not_written(
@@ -234,7 +251,7 @@ async def test_what_was_made_ready_before_the_books_were_brought_up_to_date_is_n
             pumps.consumer.gate.set()
     assert answers == [False]
     assert pumps.producer.sent == []
-    assert not pumps.ledger.wants(Origin("ftp-tasks", 0, 0))
+    assert not pumps.ledger.wants(Record(Origin("ftp-tasks", 0, 0), None, None))
 
 
 async def test_a_commit_that_a_rebalance_forbids_is_deferred(pumps: Pumps) -> None:

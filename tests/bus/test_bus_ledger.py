@@ -18,7 +18,7 @@ from pooler.bus.ledger import (
     decode_gaps,
     encode_gaps,
 )
-from pooler.model.job import Origin
+from pooler.model.job import Origin, Record
 
 TOPIC = ("tasks", 0)
 
@@ -187,8 +187,8 @@ def test_load_follows_what_is_in_hand() -> None:
     assert (ledger.load.records, ledger.load.size_bytes) == (2, 57)
     ledger.close(TOPIC)
     assert (ledger.load.records, ledger.load.size_bytes) == (1, 7)
-    assert not ledger.wants(Origin("tasks", 0, 1))
-    assert ledger.wants(Origin("tasks", 1, 0))
+    assert not ledger.wants(Record(Origin("tasks", 0, 1), None, None))
+    assert ledger.wants(Record(Origin("tasks", 1, 0), None, None))
     ledger.settle(Origin("tasks", 0, 1))
     assert ledger.load.records == 1
 
@@ -200,9 +200,22 @@ def test_a_partition_kept_through_a_rebalance_keeps_what_is_in_hand() -> None:
         ledger.receive(Origin(*TOPIC, offset), 10)
     book = ledger.open(TOPIC, 1, {2})
     assert book.next_offset == 3
-    assert ledger.wants(Origin(*TOPIC, 1))
-    assert not ledger.wants(Origin(*TOPIC, 2))
+    assert ledger.wants(Record(Origin(*TOPIC, 1), None, None))
+    assert not ledger.wants(Record(Origin(*TOPIC, 2), None, None))
     assert (ledger.load.records, ledger.load.size_bytes) == (1, 10)
+
+
+def test_what_was_read_before_a_partition_was_lost_and_came_back_is_not_wanted() -> None:
+    ledger = Ledger()
+    for tenure in (1, 2):
+        assert ledger.open(TOPIC, 0, ()).tenure == tenure
+        ledger.receive(Origin(*TOPIC, 0), 10)
+        kept = ledger.open(TOPIC, 0, ())
+        read = [Record(Origin(*TOPIC, 0), None, None, tenure=number) for number in (1, 2)]
+        assert [ledger.wants(record) for record in read] == [tenure == 1, tenure == 2]
+        assert kept.tenure == tenure
+        ledger.close(TOPIC)
+    assert not any(map(ledger.wants, read))
 
 
 def test_what_is_ours_and_not_read_yet_is_not_settled() -> None:

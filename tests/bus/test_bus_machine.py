@@ -62,12 +62,14 @@ class Pod:
         self.epochs.pop(where, None)
         self.forget()
 
+    def wants(self, origin: Origin) -> bool:
+        """Tell whether a job is still to be answered; what was read before it was lost is forgotten then."""
+        return origin[:2] in self.ledger and origin.offset in self.ledger[origin[:2]].pending
+
     def forget(self) -> None:
         """Forget jobs that are not wanted any more, and what was made ready under an older opening."""
-        self.attempts = {
-            origin: count for origin, count in self.attempts.items() if self.ledger.wants(origin)
-        }
-        self.ended = {origin for origin in self.ended if self.ledger.wants(origin)}
+        self.attempts = {origin: count for origin, count in self.attempts.items() if self.wants(origin)}
+        self.ended = {origin for origin in self.ended if self.wants(origin)}
         self.ready.clear()
 
 
@@ -123,9 +125,7 @@ class World:
         if pod is None:
             return
         for where in pod.ledger:
-            batch = frozenset(
-                origin for origin in pod.ended if origin[:2] == where and pod.ledger.wants(origin)
-            )
+            batch = frozenset(origin for origin in pod.ended if origin[:2] == where and pod.wants(origin))
             if batch:
                 commitment = pod.ledger[where].commitment({origin.offset for origin in batch})
                 pod.ready[where] = batch, commitment

@@ -236,6 +236,23 @@ async def test_what_is_no_longer_ours_is_not_published(autojump_clock: MockClock
     assert [publication.partition for publication in bridge.published[0]] == [PARTITION]
 
 
+async def test_an_answer_from_before_a_partition_was_lost_is_not_one_to_the_job_that_came_again(
+    autojump_clock: MockClock, bridge: FakeBridge
+) -> None:
+    """A job that was parked may have been done by another owner since: its source may be gone."""
+    before = bridge.receive(0)
+    bridge.ledger.close(PARTITION)
+    bridge.ledger.open(PARTITION, 0, ())
+    again = replace(bridge.receive(0), tenure=2)
+    async with running(bridge) as answers:
+        await answers.send(Parked(ended(before, "parked").delivery, 10.0, inf, 1, 0, None))
+        await trio.sleep(1)
+        assert bridge.ledger.wants(again)
+        await answers.send(ended(before, "before"))
+        await answers.send(ended(again, "again"))
+    assert bridge.task_ids() == [["again"]]
+
+
 async def test_a_publication_that_comes_too_late_is_made_anew_of_what_is_still_ours(
     autojump_clock: MockClock, bridge: FakeBridge
 ) -> None:

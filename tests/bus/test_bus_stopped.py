@@ -14,7 +14,7 @@ from pooler.bus.bridge import KafkaBridge, PartitionPosition
 from pooler.bus.clients import on_asyncio
 from pooler.bus.ledger import decode_topic_id, encode_gaps
 from pooler.bus.start import AT_FIRST
-from pooler.model.job import Origin
+from pooler.model.job import Origin, Record
 from tests.support.pumps_double import HERE, SETTINGS, THERE, Message, Pumps, record
 
 OLD, NEW = bytes(range(16)), bytes(range(1, 17))
@@ -30,7 +30,9 @@ async def make_pumps() -> AsyncIterator[MakePumps]:
 
 
 def wanted(pumps: Pumps) -> list[int]:
-    return [offset for offset in range(20) if pumps.ledger.wants(Origin(*PARTITION, offset))]
+    return [
+        offset for offset in range(20) if pumps.ledger.wants(Record(Origin(*PARTITION, offset), None, None))
+    ]
 
 
 async def read(pumps: Pumps, *offsets: int) -> None:

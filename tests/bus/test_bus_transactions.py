@@ -183,7 +183,7 @@ class Pod:
 
     def publication(self, partition: Partition, *offsets: int, smaller: bytes | None = None) -> Publication:
         """Answer jobs, as the sink would: those that are still wanted."""
-        wanted = [offset for offset in offsets if self.ledger.wants(Origin(*partition, offset))]
+        wanted = [offset for offset in offsets if offset in self.ledger[partition].pending]
         made = None if smaller is None else OutRecord("result", b"k", smaller, ())
         records = [
             Outgoing(
@@ -326,6 +326,7 @@ async def test_who_was_shut_out_writes_nothing_and_asks_the_group(book: Book) ->
     assert book.answers == []
     assert "rejoin" in book.events
     assert not former.ownership.settled.is_set(), "it would try again at once"
+    assert ZERO not in former.ledger, "it would go on with what the other one may have done"
     # It has not shut out the rightful owner in turn.
     assert await owner.write(owner.publication(ZERO, 0))
     assert book.answers == [b"0-0"]

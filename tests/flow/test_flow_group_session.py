@@ -2,6 +2,7 @@
 # ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -9,7 +10,8 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pooler.bus.group_session import GroupSession
-from tests.support.flow_double import FakeServer, Flow, Shape, download
+from pooler.model.job import After
+from tests.support.flow_double import CONTENT, FakeServer, Flow, Shape, download, upload
 
 SESSION_S = 45.0
 
@@ -117,3 +119,52 @@ async def test_a_session_on_a_server_is_kept_alive_while_nothing_is_begun(
         flow.session.renew(trio.current_time())
         await flow.endings.wait_empty()
     assert server.transfers == ["/first", "/next"]
+
+
+@pytest.mark.parametrize("make", [download, upload])
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_source_is_removed_only_while_nobody_else_can_have_got_the_job(
+    autojump_clock: MockClock, tmp_path: Path, make: Any, *, ours: bool
+) -> None:
+    """Who gets it reads the notes then, and must find ours."""
+    server = FakeServer(transfer_s=10)
+    source = tmp_path / "source"
+    source.write_bytes(CONTENT)
+    server.stored["/f"] = CONTENT
+    flow = Flow(tmp_path, Shape(session_s=SESSION_S), far=server)
+
+    def is_there() -> bool:
+        return "/f" in server.stored and source.exists()
+
+    async with flow.running():
+        await flow.give(make("f", after=After.DELETE))
+        await trio.sleep(5)
+        flow.session.question()
+        await trio.sleep(30)
+        assert server.transfers
+        assert is_there(), "the group is just giving it to somebody"
+        flow.session.renew(trio.current_time())
+        await trio.sleep(1)
+        assert is_there(), "to be heard is not to be told what is ours"
+        autojump_clock.jump(100)
+        flow.session.decide(trio.current_time() - SESSION_S)
+        await trio.sleep(30)
+        assert is_there(), "we were frozen, and somebody may have it"
+        if not ours:
+            flow.lost.add("f")
+        flow.session.decide(trio.current_time())
+        await flow.endings.wait_empty()
+    assert is_there() != ours
+    assert flow.dropped == ([] if ours else ["f"])
+    assert set(flow.outcomes()) == ({"f"} if ours else set())
+
+
+async def test_a_job_that_leaves_its_source_ends_while_the_group_decides(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    flow = Flow(tmp_path, Shape(session_s=SESSION_S), far=FakeServer())
+    async with flow.running():
+        flow.session.question()
+        await flow.give(download("f"))
+        await flow.endings.wait_empty()
+    assert set(flow.outcomes()) == {"f"}

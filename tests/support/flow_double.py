@@ -400,6 +400,7 @@ class Flow:
             keepalive_s=shape.keepalive_s,
             wants=lambda delivery: delivery.job.task_id not in self.lost,
             membership=self.session.lasting,
+            exclusive=self.session.exclusive,
             land=self.to_landed.send,
             end=self.endings.end,
             drop=self._drop,
