@@ -47,6 +47,8 @@ class Remedy(enum.Enum):
     """The session died under the job: try again at once, on a new one."""
     LATER = "later"
     """The server or the disk is having a bad moment: try again after a pause."""
+    MORE_ROOM = "more room"
+    """The server's disk, or the account's part of it, is full: its uploads wait until one finds room."""
     FEWER_SESSIONS = "fewer sessions"
     """The server takes no more sessions: no fault of the job, which costs it no attempt."""
     REMOTE_AWAY = "remote away"

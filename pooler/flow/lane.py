@@ -123,7 +123,20 @@ class Lane:
 
     def take_all(self) -> list[Work]:
         """Take out all that waits, to go on with it elsewhere."""
-        return self._take_out(lambda _: True)
+        return self.take_out(lambda _: True)
+
+    def take_out(self, is_meant: Callable[[Work], bool]) -> list[Work]:
+        """Take out all that are meant; the others keep their order."""
+        return self._without_turns(self._turns.take_out(is_meant))
+
+    def take_first(self) -> Work | None:
+        """Take out the job whose turn it is; None where there is none, or a worker has got its turn."""
+        if not self.waiting:
+            return None
+        work = self._turns.take()
+        if work is not None:
+            self._granted.receive_nowait()
+        return work
 
     def take_news(self) -> set[str]:
         """Tell from which topics a job has come in since this was asked last."""
@@ -140,8 +153,7 @@ class Lane:
 
     async def give_up(self, error: PoolerError) -> None:
         """End every job that waits for a worker: nobody is going to come for it."""
-        while self.waiting and (work := self._turns.take()) is not None:
-            self._granted.receive_nowait()
+        while (work := self.take_first()) is not None:
             await self._end(work, work.failure(error.code, str(error), retriable=error.retriable))
 
     async def _look_over(self, given_up: Callable[[], PoolerError | None]) -> None:
@@ -150,7 +162,7 @@ class Lane:
                 self._filled = trio.Event()
                 await self._filled.wait()
             await trio.sleep(_LOOK_OVER_S)
-            for work in self._take_out(self._is_stale):
+            for work in self.take_out(self._is_stale):
                 work.last_error = self._why() or work.last_error
                 refusal = work.refusal(trio.current_time())
                 if refusal is None or not self._wants(work.delivery):
@@ -174,13 +186,10 @@ class Lane:
         arrived()
 
     def _drop_lost(self) -> bool:
-        lost = self._take_out(lambda work: not self._wants(work.delivery))
+        lost = self.take_out(lambda work: not self._wants(work.delivery))
         for work in lost:
             self._drop(work)
         return bool(lost)
-
-    def _take_out(self, is_meant: Callable[[Work], bool]) -> list[Work]:
-        return self._without_turns(self._turns.take_out(is_meant))
 
     def _without_turns(self, taken: list[Work]) -> list[Work]:
         """Take back the turns of jobs that were taken out, but for those that a worker has got already."""

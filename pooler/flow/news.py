@@ -45,7 +45,7 @@ class Reporter:
             idle=remote.idle,
             opening=remote.opening,
             limit=min(remote.most, remote.group.limit.current(now)),
-            waiting=remote.waiting,
+            waiting=remote.waiting + remote.room.lane.waiting,
             files_per_s=round((tally.files - before.files) * per_s, 3),
             bytes_per_s=round((tally.size_bytes - before.size_bytes) * per_s),
         )

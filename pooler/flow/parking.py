@@ -18,6 +18,7 @@ from pooler.flow.ladder import Backlog, Ladder, relieve
 from pooler.flow.lane import Lane
 from pooler.flow.order import Order
 from pooler.flow.pace import TokenBucket
+from pooler.flow.room import Room
 from pooler.flow.work import Work
 from pooler.model.job import Delivery
 
@@ -39,6 +40,7 @@ class Place(Protocol):
 
     name: str
     lane: Lane
+    room: Room
     paused: bool
     last_error: str | None
 
@@ -161,6 +163,7 @@ class Parking:
             while self._ladder:
                 await trio.sleep(_LOOK_S)
                 await self._leave_those_alone_who_are_away()
+                await self._leave_those_alone_who_are_full()
                 await self._free_heads()
                 await self._relieve()
 
@@ -177,6 +180,13 @@ class Parking:
     def _is_away(self, remote: Place) -> bool:
         since = remote.away_since
         return since is not None and trio.current_time() - since >= _AWAY_S
+
+    async def _leave_those_alone_who_are_full(self) -> None:
+        for remote in self._remotes.values():
+            since = remote.room.since
+            if since is not None and trio.current_time() - since >= _AWAY_S:
+                lane = remote.room.lane
+                await self._park_from(remote, lane.waiting - _PROBING, "full", lane=lane)
 
     async def _free_heads(self) -> None:
         """Park what holds up a partition of which nearly all else is settled."""
@@ -228,11 +238,17 @@ class Parking:
         return not remote.paused and remote.away_since is None
 
     async def _park_from(
-        self, remote: Place, jobs: int, reason: str, is_meant: Callable[[Work], bool] = lambda _: True
+        self,
+        remote: Place,
+        jobs: int,
+        reason: str,
+        is_meant: Callable[[Work], bool] = lambda _: True,
+        lane: Lane | None = None,
     ) -> None:
         """Park so many jobs of a lane, the last ones first: the first ones have their turn next."""
         if jobs <= 0:
             return
+        lane = remote.lane if lane is None else lane
         now = trio.current_time()
         steps: dict[Work, float] = {}
 
@@ -243,7 +259,7 @@ class Parking:
             steps[work] = step_s
             return True
 
-        taken = remote.lane.take_last(jobs, may)
+        taken = lane.take_last(jobs, may)
         parked = 0
         try:
             while taken:
@@ -253,6 +269,8 @@ class Parking:
                     continue
                 if reason == "away":
                     work.last_error = remote.last_error or work.last_error
+                elif reason == "full":
+                    work.last_error = remote.room.error
                 step_s = self._spread(work, steps[work])
                 await self._endings.park(work, step_s, not_before=-inf, reason=reason)
                 taken.pop()

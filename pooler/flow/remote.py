@@ -21,6 +21,7 @@ from pooler.flow.leftovers import Leftovers
 from pooler.flow.maintenance import Maintenance
 from pooler.flow.opener import Opener
 from pooler.flow.policy import RemotePolicy
+from pooler.flow.room import Room
 from pooler.flow.verdict import Judge
 from pooler.flow.work import Work
 from pooler.flow.worker import Tools, Worker
@@ -49,6 +50,7 @@ class Remote:
         last_error: why the newest connect or attempt failed; None while none has.
         tally: what it has moved.
         lane: where its jobs wait.
+        room: whether there is room for uploads, and those that wait for it.
         bandwidth: how many bytes a second may pass in this process.
         maintenance: whether it is to be left alone now.
     """
@@ -84,6 +86,10 @@ class Remote:
         self.lane = Lane(
             lane_room, wants=tools.wants, end=tools.end, drop=tools.drop, why=self._why_nobody_comes
         )
+        waiting = Lane(
+            lane_room, wants=tools.wants, end=tools.end, drop=tools.drop, why=lambda: self.room.error
+        )
+        self.room = Room(name, self.lane, waiting, policy.backoff, self.wake)
         self._budget = budget
         self._others = others
         self._tools = tools
@@ -173,6 +179,8 @@ class Remote:
 
     def submit(self, work: Work) -> None:
         """Put a job into the lane."""
+        if self.room.holds(work):
+            return
         self.lane.put(work)
         self.group.stir()
         self.wake()
@@ -209,6 +217,7 @@ class Remote:
         """Try the server at once, whatever is known against it."""
         self.breaker.reset()
         self._opener.forget_failures()
+        self.room.look_now()
         self.group.changed(self)
         self.wake()
 
@@ -251,6 +260,7 @@ class Remote:
         """Begin no job any more; ``run`` ends once the running ones have."""
         self._closing = True
         self.lane.close()
+        self.room.close()
         self._opener.close()
         self._dismiss_idle()
         self.wake()
@@ -278,6 +288,7 @@ class Remote:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.lane.run, self._given_up)
+                nursery.start_soon(self.room.run, self._given_up)
                 prewarm_until = trio.current_time() + self.policy.prewarm_s
                 while not self._closing:
                     self._changed = trio.Event()
@@ -293,6 +304,7 @@ class Remote:
                         await self._changed.wait()
         finally:
             self.lane.forget()
+            self.room.lane.forget()
             why_not = self._why_no_last_errand()
             await self._leftovers.sweep_at_the_end(self._opener, why_not)  # noqa: ASYNC102 - shielded
 
@@ -412,6 +424,10 @@ class Remote:
         """Count a transfer that went well, and took so long."""
         self.tally.files += 1
         self.tally.reply_s += reply_s
+
+    def stored(self) -> None:
+        """Take in that there was room for an upload."""
+        self.room.stored()
 
     def moved(self, direction: Direction, size_bytes: int) -> None:
         """Count bytes that have passed."""

@@ -39,7 +39,14 @@ class Again:
 
 
 def judge(
-    error: PoolerError, *, attempts: int, forgiven: int, allowed: int, left_s: float, backoff: Backoff
+    error: PoolerError,
+    *,
+    attempts: int,
+    forgiven: int,
+    allowed: int,
+    left_s: float,
+    backoff: Backoff,
+    innocent: bool = False,
 ) -> Again | None:
     """Decide what becomes of a job whose attempt failed.
 
@@ -53,6 +60,7 @@ def judge(
         allowed: attempts that it has in all.
         left_s: seconds until its deadline.
         backoff: how long to wait.
+        innocent: whether it is known that the job is not to blame.
 
     Returns:
         When to try again, or None where the job is to be answered now.
@@ -60,7 +68,7 @@ def judge(
     if error.remedy is Remedy.NEVER:
         return None
     # Where the server wants fewer sessions the job is not to blame: it costs it no attempt.
-    counts = error.remedy is not Remedy.FEWER_SESSIONS
+    counts = not innocent and error.remedy is not Remedy.FEWER_SESSIONS
     if counts and attempts - forgiven >= allowed:
         return None
     at_once = error.remedy is Remedy.ANOTHER_SESSION and attempts - forgiven == 1

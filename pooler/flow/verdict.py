@@ -18,8 +18,10 @@ from pooler.errors import (
 from pooler.flow.group import LimitGroup, Member
 from pooler.flow.policy import RemotePolicy
 from pooler.flow.retry import judge
+from pooler.flow.room import Room
 from pooler.flow.work import Work
 from pooler.flow.worker import Tools
+from pooler.model.job import Direction
 from pooler.model.outcome import Peer
 from pooler.ops.metrics import Metrics
 from pooler.transfer.session import Session
@@ -52,6 +54,7 @@ class Owner(Member, Protocol):
     policy: RemotePolicy
     group: LimitGroup
     last_error: str | None
+    room: Room
 
     async def wait(self, work: Work, pause_s: float) -> None:
         """Let a job wait for its next attempt."""
@@ -97,6 +100,7 @@ class Judge:
             remote.group.refused(max(1, remote.group.sessions - 1), str(error))
         elif _speaks_of_ports(error):
             remote.group.crowded(remote, str(error))
+        no_room = self._speaks_of_room(work, error)
         again = judge(
             error,
             attempts=work.attempts,
@@ -104,6 +108,7 @@ class Judge:
             allowed=work.attempts_allowed,
             left_s=work.deadline - now,
             backoff=remote.policy.backoff,
+            innocent=no_room and not remote.room.full(work, str(error)),
         )
         if again is None:
             overdue = error.retriable and now >= work.deadline
@@ -131,7 +136,13 @@ class Judge:
             error=str(error),
             again_in_s=again.after_s,
         )
-        await remote.wait(work, again.after_s)
+        if not (no_room and remote.room.holds(work)):
+            await remote.wait(work, again.after_s)
+
+    def _speaks_of_room(self, work: Work, error: PoolerError) -> bool:
+        """Tell whether an upload found no room on the server, and is to wait for it, which no person does."""
+        upload = work.plan.direction is Direction.UPLOAD
+        return error.remedy is Remedy.MORE_ROOM and upload and not self._remote.policy.give_up
 
 
 def _speaks_of_ports(error: PoolerError) -> bool:

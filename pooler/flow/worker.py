@@ -135,6 +135,10 @@ class Employer(Protocol):
         """Count a transfer that went well, and took so long."""
         ...
 
+    def stored(self) -> None:
+        """Take in that there was room for an upload."""
+        ...
+
     def moved(self, direction: Direction, size_bytes: int) -> None:
         """Count bytes that have passed."""
         ...
@@ -329,6 +333,8 @@ class Worker:
             begun = trio.current_time()
             done = await transfer(attempt)
             self._employer.done(trio.current_time() - begun)
+            if transfer is upload and not done.skipped:
+                self._employer.stored()
             return done
         if work.cancelled is not None:
             raise JobCancelled(work.cancelled)

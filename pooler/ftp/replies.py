@@ -134,8 +134,8 @@ RULES: tuple[Rule, ...] = (
     _rule("425 435", None, _NO_RESUMPTION, _error(TlsError, Remedy.ANOTHER_SESSION)),
     _rule("532", None, None, _error(LoginRefused)),
     # The disk.
-    _rule("452 552", None, None, _refusal(ErrorCode.DISK_FULL, Remedy.LATER)),
-    _rule("4 5", _WRITES, _NO_SPACE, _refusal(ErrorCode.DISK_FULL, Remedy.LATER)),
+    _rule("452 552", None, None, _refusal(ErrorCode.DISK_FULL, Remedy.MORE_ROOM)),
+    _rule("4 5", _WRITES, _NO_SPACE, _refusal(ErrorCode.DISK_FULL, Remedy.MORE_ROOM)),
     # Data connections.
     _rule("425 426", None, None, _refusal(ErrorCode.CONNECTION_ERROR)),
     _rule("5", None, _PASSING, _refusal(ErrorCode.CONNECTION_ERROR, Remedy.LATER)),

@@ -59,6 +59,9 @@ class _RemoteGauges:
         self._breaker = GaugeMetricFamily(
             "pooler_breaker_state", "0 closed, 1 half-open, 2 open.", labels=["remote"]
         )
+        self._full = GaugeMetricFamily(
+            "pooler_remote_full", "1 while a server has no room for uploads.", labels=["remote"]
+        )
 
     def read(self, remote: RemoteReading) -> None:
         self._sessions.add_metric([remote.name, "busy"], remote.busy)
@@ -67,9 +70,10 @@ class _RemoteGauges:
         self._target.add_metric([remote.name], remote.target)
         self._lane.add_metric([remote.name], remote.waiting)
         self._breaker.add_metric([remote.name], _BREAKER_VALUES[remote.state])
+        self._full.add_metric([remote.name], remote.full_s is not None)
 
     def families(self) -> tuple[Metric, ...]:
-        return (self._sessions, self._limit, self._target, self._lane, self._breaker)
+        return (self._sessions, self._limit, self._target, self._lane, self._breaker, self._full)
 
 
 class _FolderGauges:

@@ -45,7 +45,12 @@ class RemoteReading(Protocol):
 
     @property
     def waiting(self) -> int:
-        """Jobs in its lane."""
+        """Jobs that wait for it."""
+        ...
+
+    @property
+    def full_s(self) -> float | None:
+        """Since when it has no room for uploads, in seconds; None while it has."""
         ...
 
 

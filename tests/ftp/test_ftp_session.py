@@ -315,7 +315,7 @@ async def test_point_3_a_broken_upload_is_explained_by_its_final_reply(tmp_path:
         with pytest.raises(ReplyError) as caught:
             await pour(session, "/f")
         assert caught.value.code is ErrorCode.DISK_FULL
-        assert caught.value.remedy is Remedy.LATER
+        assert caught.value.remedy is Remedy.MORE_ROOM
         assert session.usable
         await session.keep_alive()
         await session.aclose()

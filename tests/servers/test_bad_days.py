@@ -1,11 +1,13 @@
-"""Bad days of a server, and what its operator sees: the job's fate, the remote in the API, and the log.
+"""Bad days of a server, and what its operator sees: the job's fate, the remote in the API, log and metrics.
+
+docs/operations.md has a table of them, which is compared with what is here.
 
 The servers are scripted: each of them is bad in one way, for as long as the test likes, and then well again.
 """
 # ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments
-# ruff: noqa: SIM117 - first the server, then those who go there
 
 import datetime as dt
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -77,14 +79,21 @@ class Day:
         self.way = way
         self.logs = logs
         self._service = RunningService({"far": HOST}, lambda: None)
-        crew: Any = SimpleNamespace(fleet=flow.fleet, endings=flow.endings, connectors={"far": way})
-        self._service.attach(SimpleNamespace(), crew)  # type: ignore[arg-type]  # no Kafka here
+        crew: Any = SimpleNamespace(
+            fleet=flow.fleet, endings=flow.endings, connectors={"far": way}, keepers={}
+        )
+        self._service.attach(None, crew)  # type: ignore[arg-type]  # no Kafka here
+        flow.metrics.watch(self._service)
 
     @property
     def seen(self) -> RemoteStatus:
         """The remote, as the API has it."""
         (status,) = self._service.remotes()
         return status
+
+    def metric(self, name: str, **labels: str) -> float:
+        """What a scrape would find of the remote."""
+        return self.flow.metrics.registry.get_sample_value(name, {"remote": "far", **labels}) or 0.0
 
     def said(self, event: str) -> list[Any]:
         """What the log has of one event."""
@@ -130,6 +139,7 @@ class Outside:
         script: of the server.
         error: words of the last error.
         code: in the log.
+        reason: in the metrics.
         connects: how many tries open the breaker.
         limits: of the profile, else its own.
     """
@@ -137,6 +147,7 @@ class Outside:
     script: Mapping[str, Any]
     error: str
     code: str = "CONNECTION_ERROR"
+    reason: str = "unreachable"
     connects: int = 2
     limits: Mapping[str, Any] = field(default_factory=dict)
 
@@ -144,7 +155,9 @@ class Outside:
 OUTSIDE = {
     "accepts and never greets": Outside({"GREETING": silent}, "no greeting", limits={"connect_s": 0.3}),
     "resets each login": Outside({"PASS": cut}, "while logging in: "),
-    "wrong password": Outside({"PASS": b"530 Login incorrect."}, "530 Login incorrect.", "LOGIN_REFUSED", 1),
+    "wrong password": Outside(
+        {"PASS": b"530 Login incorrect."}, "530 Login incorrect.", "LOGIN_REFUSED", "refused", 1
+    ),
     "421 at the door": Outside({"GREETING": b"421 Down for today."}, "421 Down for today."),
 }
 
@@ -161,11 +174,15 @@ async def see_it_wait_and_be_done(day: Day, expected: Outside, cure: Callable[[]
     assert len(failures) == expected.connects
     assert {(line["remote"], line["error_code"]) for line in failures} == {("far", expected.code)}
     assert [line["state"] for line in day.said("breaker_changed")] == ["open"]
+    assert day.metric("pooler_breaker_state") == 2
+    assert day.metric("pooler_lane_jobs") == 1
+    assert day.metric("pooler_login_failures_total", reason=expected.reason) == expected.connects
     assert "f" not in day.flow.outcomes()
     cure()
     outcome = await day.outcome("f")
     assert (outcome.failure, outcome.attempts) == (None, 1)
     assert day.seen.state == "closed"
+    assert day.metric("pooler_breaker_state") == 0
     assert PASSWORD not in str(day.logs)
 
 
@@ -258,6 +275,7 @@ async def test_an_address_that_changes_behind_its_name(tmp_path: Path) -> None:
             (retried,) = there.said("transfer_retried")
             assert "421 This host is going away." in retried["error"]
             assert there.seen.state == "closed"
+            assert there.metric("pooler_retries_total", reason="connection_error") == 1
         nursery.cancel_scope.cancel()
 
 
@@ -281,7 +299,7 @@ async def test_a_certificate_that_expires_in_the_middle_of_the_day(tmp_path: Pat
             there.flow.remotes["far"].pause()
             await there.until(lambda: not there.flow.remotes["far"].sessions)
             there.flow.remotes["far"].resume()
-            expected = Outside({}, "certificate has expired", "TLS_ERROR")
+            expected = Outside({}, "certificate has expired", "TLS_ERROR", "tls")
             await see_it_wait_and_be_done(
                 there, expected, lambda: setattr(server, "context", certified(None))
             )
@@ -339,28 +357,38 @@ async def test_421_after_each_tenth_command(tmp_path: Path) -> None:
             assert server.logins > 1
             assert (there.seen.state, there.seen.failed) == ("closed", 0)
             assert "421 Enough of you." in str(there.seen.last_error)
-            assert "421 Enough of you." in there.said("transfer_retried")[0]["error"]
+            retried = there.said("transfer_retried")
+            assert "421 Enough of you." in retried[0]["error"]
+            assert there.metric("pooler_retries_total", reason="connection_error") == len(retried)
 
 
 async def test_a_full_disk_on_the_server(tmp_path: Path) -> None:
+    shape = replace(QUICK, attempts=1, backoff=Backoff(0.05, 0.1))
     async with scripted_server({"STOR": b"452 No space left on device."}) as server:
-        async with day(tmp_path, FtpConnector(server.profile())) as there:
-            await there.flow.give(upload("one"))
-            outcome = await there.outcome("one")
-            assert outcome.failure is not None
-            assert (outcome.failure.code, outcome.failure.retriable, outcome.attempts) == (
-                "DISK_FULL",
-                True,
-                3,
-            )
-            assert "452 No space left on device." in outcome.failure.message
+        server.files = {"/down": CONTENT}
+        async with day(tmp_path, FtpConnector(server.profile()), shape) as there:
+            await there.flow.give(upload("one"), upload("two"))
+            await there.until(lambda: there.seen.full_s is not None and there.seen.waiting == 2)
+            # What is fetched needs no room.
+            await there.flow.give(download("down"))
+            assert (await there.outcome("down")).failure is None
             seen = there.seen
-            assert (seen.state, seen.failed) == ("closed", 1)
+            assert (seen.state, seen.failed) == ("closed", 0)
             assert "452 No space left on device." in str(seen.last_error)
-            assert [line["error_code"] for line in there.said("transfer_retried")] == ["DISK_FULL"] * 2
-            assert [line["error_code"] for line in there.said("transfer_failed")] == ["DISK_FULL"]
+            assert there.metric("pooler_remote_full") == 1
+            (line,) = there.said("remote_full")
+            assert (line["remote"], "452 No space left on device." in line["error"]) == ("far", True)
+            assert {line["error_code"] for line in there.said("transfer_retried")} == {"DISK_FULL"}
+            assert there.metric("pooler_retries_total", reason="disk_full") >= 1
+            assert list(server.files) == ["/down"]
+            server.script = {}
+            for name in ("one", "two"):
+                # One attempt is all that they have, and those that found no room did not count.
+                assert (await there.outcome(name)).failure is None
+            assert (there.seen.full_s, there.metric("pooler_remote_full")) == (None, 0)
+            assert len(there.said("remote_has_room")) == 1
             assert server.logins == 1
-            assert not server.files
+            assert set(server.files) == {"/down", "/one", "/two"}
 
 
 async def test_blocked_passive_ports(tmp_path: Path) -> None:
@@ -381,6 +409,8 @@ async def test_blocked_passive_ports(tmp_path: Path) -> None:
             assert "no answer in 0.5 s" in str(seen.last_error)
             assert seen.limits.data_connections_per_s < 1e6
             assert len(there.said("transfer_retried")) == 2
+            assert there.metric("pooler_retries_total", reason="connection_error") == 2
+            assert len(there.said("data_pace_lowered")) >= 1
 
 
 @pytest.mark.parametrize(("attempt_s", "code"), [(inf, None), (0.3, "TRANSFER_TIMEOUT")])
@@ -406,7 +436,9 @@ async def test_a_kilobyte_a_second(tmp_path: Path, attempt_s: float, code: str |
             assert there.seen.state == "closed"
             if code is None:
                 assert (outcome.attempts, there.seen.last_error) == (1, None)
+                assert there.metric("pooler_job_duration_seconds_sum", direction="download") > 1
             else:
+                assert there.metric("pooler_retries_total", reason="transfer_timeout") == 1
                 assert "no end after 0.3 s" in str(there.seen.last_error)
                 assert there.said("transfer_failed")[0]["error_code"] == code
 
@@ -436,3 +468,13 @@ async def test_fast_for_a_minute_and_slow_for_the_next(autojump_clock: MockClock
     assert 1 <= seen.limit <= 16
     assert seen.limits.decisions
     assert not there.said("transfer_retried") + there.said("breaker_changed")
+
+
+def test_the_docs_have_a_row_for_each_of_them() -> None:
+    here = {name for name in globals() if name.startswith("test_") and "docs" not in name}
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    section = text.split("\n## Bad days of a server\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and "`test_" in line]
+    named = [re.findall(r"`(test_\w+)(?:\[([^]]+)\])?`", row)[-1] for row in rows]
+    assert {name for name, _ in named} == here
+    assert {case for name, case in named if name == "test_nobody_gets_in"} == set(OUTSIDE)

@@ -181,6 +181,7 @@ class ServiceDouble:
             last_error=None,
             maintenance_until=None,
             bandwidth_bytes_per_s=None,
+            full_s=None,
             limits=LimitStatus(
                 state="steady",
                 most=10,

@@ -16,7 +16,7 @@ from pooler.cli.text import plain
 
 Output = Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"])]
 
-_TROUBLE = ("refused", "open", "half_open", "drain", "pause", "maintenance")
+_TROUBLE = ("refused", "open", "half_open", "drain", "pause", "maintenance", "full")
 """What a remote may be in, the worst first; else it is well."""
 _WIDE = 2000
 """Columns where nobody looks: there is a program that reads it, or a person with a pager."""
@@ -29,7 +29,7 @@ class Line:
     Attributes:
         remote: its name.
         state: one of ``refused`` (its login), ``open`` and ``half_open`` (its breaker), ``drain``, ``pause``,
-            ``maintenance`` and ``ok``: the worst of all pods.
+            ``maintenance``, ``full`` (no room for uploads) and ``ok``: the worst of all pods.
         sessions: that are open or being opened.
         busy: those of them that work on a job.
         waiting: jobs that wait for a session.
@@ -75,6 +75,8 @@ def _line(one: Document, all_of_them: Document | None, heard: list[Document]) ->
         states.add(work)
     if one["maintenance_until"]:
         states.add("maintenance")
+    if one["full_s"] is not None:
+        states.add("full")
     state = min(states, key=_rank)
     counted = all_of_them or {"sessions": one["busy"] + one["idle"], **one}
     return Line(

@@ -56,7 +56,7 @@ class RemoteSummary:
         idle: sessions that wait for one.
         limit: sessions that are allowed now.
         target: sessions that would serve best, as far as is known, whatever is allowed.
-        waiting: jobs in its lane.
+        waiting: jobs that wait for a session, or for room there.
         parked: how often a job was parked since the start.
         oldest_wait_s: how long the first of them has waited, in seconds; None where none waits.
         succeeded: jobs since the start, those that were skipped included.
@@ -65,6 +65,7 @@ class RemoteSummary:
         maintenance_until: the end of the maintenance window that it is in, by ISO 8601 in UTC; None outside
             of any.
         bandwidth_bytes_per_s: how many bytes a second may pass; None for any number.
+        full_s: since when it has no room for uploads, in seconds; None while it has.
     """
 
     name: str
@@ -84,6 +85,7 @@ class RemoteSummary:
     last_error: str | None
     maintenance_until: str | None
     bandwidth_bytes_per_s: float | None
+    full_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ function remoteState(remote) {
   if (remote.maintenance_until) return [`‖ maintenance until ${clock(remote.maintenance_until)}`, "warn", 3];
   if (remote.state === "open") return [`▲ away, next try in ${seconds(remote.breaker_retry_s)}`, "bad", 0];
   if (remote.state === "half_open") return ["▲ on trial", "bad", 1];
+  if (remote.full_s !== null) return ["▲ full, uploads wait", "warn", 3];
   return ["✓ well", "good", 4];
 }
 
