@@ -48,6 +48,8 @@ class FtpConnector:
         self._on_weak_tls = on_weak_tls
         self._learnt = Learnt()
         self._context: ssl.SSLContext | None = None
+        self._offers: str | None = None
+        """The one group that the context offers keys of; None for OpenSSL's choice."""
         self._learning = trio.Lock()
         self._feat_failures = 0
         self._readers = trio.CapacityLimiter(_PASSWORD_READERS)
@@ -81,7 +83,11 @@ class FtpConnector:
         """
         # Before all else: a login without one would be a failed login to the server.
         password = await self._read_password()
-        control = await ControlConnection.open(self._profile, self._make_context())
+        try:
+            control = await ControlConnection.open(self._profile, self._make_context())
+        except TlsError:
+            self._learnt.handshake_failed()
+            raise
         try:
             await self._log_in(control, password)
         except (SessionLost, PeerProtocolError) as error:
@@ -100,6 +106,8 @@ class FtpConnector:
 
     def _make_context(self) -> ssl.SSLContext | None:
         """One context for all sessions: a TLS session can be resumed under its own context only."""
+        if self._offers != self._learnt.tls_group:
+            self._context, self._offers = None, None
         if self._context is None and self._profile.tls != "none":
             try:
                 self._context = self._profile.make_tls_context()
@@ -116,8 +124,13 @@ class FtpConnector:
         if profile.tls == "explicit":
             # It travels alone: nothing may be sent behind it before hands are shaken.
             await self._require(control, Command("AUTH", b"TLS"))
-            await control.start_tls()
+            try:
+                await control.start_tls()
+            except TlsError:
+                self._learnt.handshake_failed()
+                raise
         self._look_at_tls(control)
+        self._offer_what_it_asks_for(control)
         await self._give_account(control, password)
         if profile.tls != "none":
             await self._require(control, Command("PBSZ", b"0"))
@@ -137,6 +150,15 @@ class FtpConnector:
         if weak is not None and weak != learnt.tls_weakness and self._on_weak_tls is not None:
             self._on_weak_tls(weak)
         learnt.tls_weakness = weak
+
+    def _offer_what_it_asks_for(self, control: ControlConnection) -> None:
+        """Offer keys of the server's group from now on: to ask for them costs it a round trip each time."""
+        group, learnt = control.group_asked_for, self._learnt
+        if group is None or learnt.tls_group_failed or control.context is not self._context:
+            return
+        if self._context is not None and self._offers is None:
+            self._context.set_ecdh_curve(group)
+            self._offers = learnt.tls_group = group
 
     async def _learn_features(self, control: ControlConnection, greeting: str) -> None:
         """Ask what the server can do (RFC 2389), once for all sessions; other logins wait for the answer."""

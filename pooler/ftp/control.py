@@ -21,6 +21,7 @@ from pooler.ftp.proxy import connect_through
 from pooler.ftp.replies import classify, farewell
 from pooler.ftp.state import State
 from pooler.ftp.tcp import TcpConnection
+from pooler.ftp.tls import group_asked_for
 from pooler.ftp.wire import Command, Reply
 from pooler.model.outcome import Peer
 
@@ -55,6 +56,7 @@ class ControlConnection:
         self._last_reply: Reply | None = None
         self._owed_beside = 0
         self._refused_beside = False
+        self._group_asked_for: str | None = None
         # What a proxy has connected to, it alone knows.
         host, port = (profile.host, profile.port) if profile.proxy else connection.address[:2]
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -123,6 +125,11 @@ class ControlConnection:
     def context(self) -> ssl.SSLContext | None:
         """The TLS context that data connections share; None without TLS."""
         return self._context
+
+    @property
+    def group_asked_for(self) -> str | None:
+        """Which group the server wanted in place of the one that was offered; None for none."""
+        return self._group_asked_for
 
     @property
     def usable(self) -> bool:
@@ -271,6 +278,8 @@ class ControlConnection:
             raise RuntimeError("a profile with TLS needs a context")
         try:
             self._connection.wrap_tls(self._context, self._profile.server_name)
+            self._connection.begin_tls()
+            self._group_asked_for = group_asked_for(await self._connection.tls_answer())
             await self._connection.finish_tls()
         except OSError as error:
             raise TlsError(f"TLS handshake with {self._address}: {error}") from error

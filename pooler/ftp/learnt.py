@@ -62,6 +62,8 @@ class Learnt:
         tls_version: of the newest login; None without TLS.
         tls_cipher: of the newest login; None without TLS.
         tls_weakness: what is weak about them, in words; None where nothing is.
+        tls_group: of the keys that it is offered, since it has asked for it; None for OpenSSL's choice.
+        tls_group_failed: whether a handshake has failed with it: then none is offered alone any more.
     """
 
     def __init__(self) -> None:
@@ -77,6 +79,8 @@ class Learnt:
         self.tls_version: str | None = None
         self.tls_cipher: str | None = None
         self.tls_weakness: str | None = None
+        self.tls_group: str | None = None
+        self.tls_group_failed = False
         self._abilities: dict[Ability, bool] = {}
 
     def __repr__(self) -> str:
@@ -95,6 +99,11 @@ class Learnt:
         """Remember what a try has shown. The newest counts."""
         self._abilities[ability] = works
 
+    def handshake_failed(self) -> None:
+        """A handshake has failed, and the one group that was offered may be to blame."""
+        if self.tls_group is not None:
+            self.tls_group, self.tls_group_failed = None, True
+
     def snapshot(self) -> dict[str, Plain]:
         """Give all of it for the operator: plain values, and no later change shows in them."""
         listed = self.listed
@@ -106,6 +115,7 @@ class Learnt:
             "folders_entered": self.entering.value if self.entering else None,
             "listed_times_ahead_minutes": None if self.zone is None else self.zone // MINUTE,
             "tls_cipher": self.tls_cipher,
+            "tls_group": self.tls_group,
             "tls_version": self.tls_version,
             "tls_weakness": self.tls_weakness,
             "known_folders": len(self.folders),

@@ -32,7 +32,10 @@ T = TypeVar("T")
 
 _CHECKPOINT_BYTES = 1 << 20
 """Other tasks get their turn at least every so many bytes, even if the network never makes us wait."""
+_TICKET_KEPT_S = 60.0
+"""To take the newest ticket is to copy the session and to read its certificate anew."""
 _SPLICE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
+_ANSWER_BYTES = 512
 _CONNECTING = frozenset({errno.EINPROGRESS, errno.EALREADY})
 
 
@@ -59,6 +62,9 @@ class TcpConnection:
         self._stall_s = stall_s
         self._since_checkpoint = 0
         self._ended = False
+        self._tls: ssl.SSLSocket | None = None
+        self._ticket: ssl.SSLSession | None = None
+        self._ticket_until = -math.inf
         self.ended_in_order = True
         """Whether the other side's end, once received, was a proper one: with TLS, a close_notify."""
 
@@ -162,12 +168,22 @@ class TcpConnection:
     @property
     def tls(self) -> ssl.SSLSocket | None:
         """The TLS socket; None where the bytes are plain."""
-        return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
+        return self._tls
 
     @property
     def tls_session(self) -> ssl.SSLSession | None:
-        """What another connection may resume: the newest ticket that has come; None without TLS."""
-        return self.tls.session if self.tls else None
+        """What another connection may resume: the newest ticket of a minute ago at most; None without TLS."""
+        if self._tls is None:
+            return None
+        now = trio.current_time()
+        if now >= self._ticket_until:
+            self._ticket = self._tls.session
+            # In TLS 1.3 tickets come behind the handshake: one may be on its way.
+            has_come = self._ticket is not None and (
+                self._ticket.has_ticket or self._tls.version() != "TLSv1.3"
+            )
+            self._ticket_until = now + _TICKET_KEPT_S if has_come else -math.inf
+        return self._ticket
 
     @property
     def tls_resumed(self) -> bool | None:
@@ -202,7 +218,7 @@ class TcpConnection:
             session: what to resume; of a connection with the same context.
         """
         self._sock.getpeername()  # fails where the connection is gone; wrap_socket would lose the socket
-        self._sock = context.wrap_socket(
+        self._sock = self._tls = context.wrap_socket(
             self._sock,
             server_hostname=server_name,
             do_handshake_on_connect=False,
@@ -214,6 +230,16 @@ class TcpConnection:
         """Send our first words of the handshake, as far as that goes without waiting."""
         with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
             self._wrapped().do_handshake()
+
+    async def tls_answer(self) -> bytes:
+        """Wait for the beginning of the server's answer to `begin_tls`, and leave it where it is.
+
+        Returns:
+            Bytes as they are on the wire; nothing at the end of the connection.
+        """
+        # A socket with TLS on refuses flags; what it wraps does not.
+        peek = partial(socket.socket.recv, self._wrapped(), _ANSWER_BYTES, socket.MSG_PEEK)
+        return await self._until(peek, trio.lowlevel.wait_readable)
 
     async def finish_tls(self) -> None:
         """Shake hands."""
@@ -305,12 +331,14 @@ class TcpConnection:
 
     def _receive(self, buffer: memoryview) -> int:
         """Receive what is there; of TLS as many records as fit, for each is 16 KiB at most."""
-        if not self.tls:
+        tls = self._tls
+        if tls is None:
             return self._sock.recv_into(buffer)
-        filled = 0
-        while not self._ended and filled < len(buffer):
+        filled, room = 0, len(buffer)
+        while not self._ended and filled < room:
             try:
-                count = self._sock.recv_into(buffer[filled:])
+                # `read` is what `recv_into` calls; it takes no buffer of no length.
+                count = int(tls.read(room - filled, buffer[filled:] if filled else buffer))
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 if not filled:
                     raise

@@ -281,6 +281,9 @@ class Transfers:
             await transfer.data.finish_tls()
         except (TlsError, DataConnectionError) as error:
             transfer.data.reset()
+            # A network that breaks says nothing about what has been seen to work.
+            if isinstance(error, TlsError) or self._learnt.works(Ability.TLS_RESUMPTION) is None:
+                self._learnt.handshake_failed()
             raise await self._said_why(
                 transfer.command, transfer.final, error, within_s=self._profile.close_s
             ) from error

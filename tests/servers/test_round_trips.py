@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.link import link
-from tests.support.servers import Kind, running_server
+from tests.support.servers import Kind, TlsVersion, running_server
 
 pytestmark = pytest.mark.links
 ROUND_TRIP_S = 0.2
@@ -17,14 +17,34 @@ SLOW_START = 1
 """What so small a file takes in any case."""
 
 
+def counted(folder: Path, kind: Kind, version: TlsVersion | None) -> dict[str, list[int]]:
+    """Count what each file takes beyond slow start; the first of either direction asks what can be done."""
+    (local := folder / "local").mkdir()
+    with (
+        link(ROUND_TRIP_S) as near,
+        running_server(
+            kind, folder / "server", host=near.here, tls=version is not None, tls_version=version
+        ) as server,
+    ):
+        words = [sys.executable, "-m", "tests.support.round_trips", server.host, str(server.port)]
+        words += [server.user, server.password, str(local), str(ROUND_TRIP_S)]
+        words += [] if version is None else ["tls"]
+        found = subprocess.run(near.command(words), check=True, capture_output=True, timeout=120)
+    rounds: dict[str, list[int]] = json.loads(found.stdout)
+    return {way: [count - SLOW_START for count in counts] for way, counts in rounds.items()}
+
+
 @pytest.mark.parametrize("kind", ["vsftpd", "proftpd", "pure-ftpd"])
 def test_a_file_takes_as_few_round_trips_as_is_safe(tmp_path: Path, kind: Kind) -> None:
-    (folder := tmp_path / "local").mkdir()
-    with link(ROUND_TRIP_S) as near, running_server(kind, tmp_path / "server", host=near.here) as server:
-        words = [sys.executable, "-m", "tests.support.round_trips", server.host, str(server.port)]
-        words += [server.user, server.password, str(folder), str(ROUND_TRIP_S)]
-        found = subprocess.run(near.command(words), check=True, capture_output=True, timeout=120)
-    counted = json.loads(found.stdout)
-    # The first file of each direction asks what the server can do; from the second on that is known.
-    assert [count - SLOW_START for count in counted["down"][1:]] == [2, 2, 2]
-    assert [count - SLOW_START for count in counted["up"][2:]] == [4, 4]
+    rounds = counted(tmp_path, kind, None)
+    assert rounds["down"][1:] == [2, 2, 2]
+    assert rounds["up"][2:] == [4, 4]
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+@pytest.mark.parametrize("kind", ["vsftpd", "proftpd"])
+def test_tls_takes_two_more_down_and_none_up(tmp_path: Path, kind: Kind, version: TlsVersion) -> None:
+    # Down: the end of the handshake, and of the connection, whose 226 waits for our close_notify. Up: what
+    # ends the handshake goes with the data.
+    rounds = counted(tmp_path, kind, version)
+    assert (rounds["down"][1:], rounds["up"][2:]) == ([4, 4, 4], [4, 4])

@@ -1,11 +1,12 @@
 """Copies small files over one session, captures its packets meanwhile, and counts the round trips of each.
 
-    python -m tests.support.round_trips HOST PORT USER PASSWORD FOLDER ROUND_TRIP_S
+    python -m tests.support.round_trips HOST PORT USER PASSWORD FOLDER ROUND_TRIP_S [tls]
 
 Runs at the near end of a link (``benchmarks.link``), as root. What is sent in answer to something comes at
 least a round trip behind what that was an answer to; what comes sooner is beside it. So a new round trip
 begins with the first packet, a SYN or one with bytes in it, that leaves most of a round trip behind the first
-one of the one before. Writes an object in JSON: for ``up`` and ``down`` the round trips of each file.
+one of the one before. With ``tls`` under TLS, whoever the server is. Writes an object in JSON: for ``up`` and
+``down`` the round trips of each file.
 """
 
 import json
@@ -107,8 +108,15 @@ async def count(profile: Profile, folder: Path, round_trip_s: float) -> dict[str
 
 
 def main() -> None:
-    host, port, user, password, folder, round_trip = sys.argv[1:]
-    profile = Profile(host=host, port=int(port), user=user, password=lambda: password)
+    host, port, user, password, folder, round_trip, *tls = sys.argv[1:]
+    profile = Profile(
+        host=host,
+        port=int(port),
+        user=user,
+        password=lambda: password,
+        tls="explicit" if tls else "none",
+        verify_certificate=False,
+    )
     json.dump(trio.run(count, profile, Path(folder), float(round_trip)), sys.stdout)
 
 
