@@ -142,6 +142,14 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def rehearsal(session: nox.Session) -> None:
+    """Deploy, roll back, scale and lose pods, without a cluster; arguments as of tests.rehearsal. Root."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.support.install", "broker", "servers")
+    session.run("python", "-m", "tests.rehearsal", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Ours beside lftp, curl, rclone and aioftp; arguments are those of benchmarks. As root."""
     session.install("-e", ".[bench]")

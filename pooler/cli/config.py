@@ -8,8 +8,8 @@ from cyclopts import App, Parameter
 
 from pooler.cli.options import HERE, Files
 from pooler.cli.text import plain
+from pooler.config import reference as pages
 from pooler.config.described import described
-from pooler.config.settings import Settings
 
 app = App(name="config")
 
@@ -51,8 +51,13 @@ def dump(
 @app.command
 def schema() -> None:
     """Print the JSON Schema (2020-12) of config.yaml, for editors."""
-    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
-    print(json.dumps(found, indent=2))
+    print(json.dumps(pages.schema(), indent=2))
+
+
+@app.command
+def reference() -> None:
+    """Print the reference of config.yaml, as Markdown: docs/settings.md."""
+    print(pages.reference(), end="")
 
 
 def _as_yaml(made: dict[str, Any]) -> list[str]:

@@ -22,6 +22,10 @@ class Service:
     Attributes:
         number: which one.
         log: what it logs, one start after the other.
+        command: what is run.
+        environment: its variables, beside ours.
+        folder: where it is run.
+        alone: whether it has none of our variables.
         busy: whether something is being done to it.
         most_bytes: the most memory that it was seen with.
         falls: exit statuses of those of its lives that it ended by itself.
@@ -33,6 +37,7 @@ class Service:
     command: Sequence[str]
     environment: Mapping[str, str]
     folder: Path
+    alone: bool = False
     busy: bool = False
     most_bytes: int = 0
     falls: list[int] = field(default_factory=list)
@@ -45,7 +50,11 @@ class Service:
             self._process = subprocess.Popen(
                 self.command,
                 cwd=self.folder,
-                env={**os.environ, "POD_NAME": f"pooler-{self.number}", **self.environment},
+                env={
+                    **({} if self.alone else os.environ),
+                    "POD_NAME": f"pooler-{self.number}",
+                    **self.environment,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -66,14 +75,14 @@ class Service:
         """Let it go on, unaware."""
         self._signal(signal.SIGCONT)
 
-    def leave(self) -> float:
-        """Ask it to go, and wait; return how many seconds it took."""
+    def leave(self, within_s: float = LEAVING_S) -> float:
+        """Ask it to go, wait, and end it if it does not; return how many seconds it took."""
         process, began = self._process, time.monotonic()
         if process is None:
             return 0.0
         self._signal(signal.SIGTERM)
         try:
-            status = process.wait(LEAVING_S)
+            status = process.wait(within_s)
         except subprocess.TimeoutExpired:
             self.late += 1
             self.kill()
@@ -97,6 +106,11 @@ class Service:
                 if line.startswith("VmRSS:"):
                     self.most_bytes = max(self.most_bytes, int(line.split()[1]) * 1024)
         return False
+
+    @property
+    def lives(self) -> bool:
+        """Whether it runs, or stands still."""
+        return self._process is not None and self._process.poll() is None
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Read its log; a line that a kill has cut off, or that Python wrote, counts as ``stray``."""

@@ -4,7 +4,7 @@ All calls block: the stage makes them in threads. Brokers come and go under them
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import (
@@ -24,6 +24,7 @@ from tests.chaos.workload import Order
 _WITHIN_S = 60.0
 _PAUSE_S = 0.1
 _BATCH = 2_000
+_BY_KEY = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +73,30 @@ class Read:
         topic: where it stood.
         key: its key.
         value: its value.
+        partition: of which partition.
+        at_s: when it was written, in seconds since 1970.
     """
 
     topic: str
     key: bytes
     value: bytes
+    partition: int = 0
+    at_s: float = 0.0
 
 
 @dataclass(slots=True)
 class Submitter:
-    """Writes jobs; whatever becomes of brokers meanwhile, each is written once."""
+    """Writes jobs; whatever becomes of brokers meanwhile, each is written once.
+
+    Attributes:
+        bootstrap: the brokers.
+        topic: where to.
+        partition: tells of which partition a job is; None leaves that to its key.
+    """
 
     bootstrap: str
     topic: str
+    partition: Callable[[Order], int] | None = None
     _producer: Producer = field(init=False)
     _failed: list[str] = field(init=False, default_factory=list)
 
@@ -105,7 +117,8 @@ class Submitter:
         for order in orders:
             while True:
                 try:
-                    self._producer.produce(self.topic, order.value, order.key, on_delivery=self._note)
+                    place = _BY_KEY if self.partition is None else self.partition(order)
+                    self._producer.produce(self.topic, order.value, order.key, place, on_delivery=self._note)
                     break
                 except BufferError:
                     self._producer.poll(_PAUSE_S)
@@ -151,7 +164,13 @@ class Reader:
     def read(self, seconds: float) -> list[Read]:
         """Read what there is, waiting for so long at most where there is nothing."""
         return [
-            Read(message.topic() or "", message.key() or b"", message.value() or b"")
+            Read(
+                message.topic() or "",
+                message.key() or b"",
+                message.value() or b"",
+                message.partition() or 0,
+                message.timestamp()[1] / 1000,
+            )
             for message in self._consumer.consume(_BATCH, seconds)
             if message.error() is None
         ]
