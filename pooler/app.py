@@ -20,7 +20,7 @@ What is not answered by then is not committed, and comes again to whoever reads 
 """
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +47,7 @@ from pooler.ops.http.auth import Guard, load_tokens
 from pooler.ops.http.metrics_app import create_metrics_app
 from pooler.ops.http.server import serve_http
 from pooler.ops.metrics import Metrics
+from pooler.reload import Reloader
 from pooler.service import RunningService
 from pooler.storage.root import LocalRoot
 from pooler.storage.tenancy import try_out
@@ -217,7 +218,10 @@ async def run(
     metrics = Metrics(version(), [remote.name for remote in configuration.connections.remotes])
     metrics.watch(service)
     service.configured(configuration)
-    async with _operating(configuration, service, metrics) as addresses:
+    tokens_of = configuration.settings.api.token_file
+    guard = Guard(() if tokens_of is None else load_tokens(tokens_of), ledger=service.ledger)
+    reloader = service.reloader = Reloader(configuration, service, guard)
+    async with _operating(configuration, service, metrics, guard) as addresses:
         kafka = configuration.settings.kafka
         # Before the group is joined: a pod that cannot work must not take partitions from those that can.
         await check_roots(configuration)
@@ -254,6 +258,7 @@ async def run(
                 bridge.when_lost(crew.partitions_changed)
                 service.attach(bridge, crew)
                 service.post_by(letterbox)
+                reloader.attach(crew)
                 log.info("service_started", version=version(), api=addresses.api, metrics=addresses.metrics)
                 task_status.started(addresses)
                 drain_s = configuration.settings.transfer.drain_seconds
@@ -282,12 +287,10 @@ async def check_roots(configuration: Configuration) -> None:
 
 @asynccontextmanager
 async def _operating(
-    configuration: Configuration, service: RunningService, metrics: Metrics
+    configuration: Configuration, service: RunningService, metrics: Metrics, guard: Guard
 ) -> AsyncIterator[Addresses]:
     """Serve the admin API and the metrics, and listen for signals, for as long as the block lasts."""
     api, exposed = configuration.settings.api, configuration.settings.metrics
-    tokens = () if api.token_file is None else load_tokens(api.token_file)
-    guard = Guard(tokens, ledger=service.ledger)
     shutdown = trio.Event()
     async with trio.open_nursery() as operating:
 
@@ -309,7 +312,10 @@ async def _operating(
             metrics=await serve(create_metrics_app(service, metrics), exposed, "metrics"),
         )
         async with trio.open_nursery() as listening:
-            await listening.start(obey_signals, service, operating.cancel_scope)
+            hang_up = partial(service.reload, "SIGHUP")
+            await listening.start(partial(obey_signals, hang_up=hang_up), service, operating.cancel_scope)
+            if service.reloader is not None:
+                listening.start_soon(service.reloader.watch)
             yield addresses
             listening.cancel_scope.cancel()
         shutdown.set()
@@ -333,20 +339,24 @@ async def obey_signals(
     target: Drainable,
     everything: trio.CancelScope,
     *,
+    hang_up: Callable[[], Awaitable[object]] | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Drain at the first SIGTERM or SIGINT, end at once at the second; SIGHUP changes nothing.
+    """Drain at the first SIGTERM or SIGINT, end at once at the second.
 
     Args:
         target: what is drained.
         everything: cancelled at the second signal.
+        hang_up: called at SIGHUP; None where that changes nothing.
         task_status: started once signals are heard.
     """
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
         task_status.started()
         async for number in received:
             name = number.name
-            if number == signal.SIGHUP:
+            if number == signal.SIGHUP and hang_up is not None:
+                await hang_up()
+            elif number == signal.SIGHUP:
                 log.warning("signal_ignored", signal=name)
             elif target.draining:
                 log.warning("stopped_at_once", signal=name)

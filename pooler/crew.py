@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
+from typing import Protocol
 
 import structlog
 import trio
@@ -90,6 +91,7 @@ class Crew:
         logbooks: by the name of their root; none where no job ever comes again.
         bandwidth: of all remotes together.
         alone: steers this process where there is no control topic.
+        reins: what it takes to change the remotes while all runs.
     """
 
     fleet: Fleet
@@ -103,12 +105,52 @@ class Crew:
     logbooks: Mapping[str, Logbook]
     bandwidth: Bandwidth
     alone: Alone
+    reins: "Reins"
 
     def partitions_changed(self) -> None:
         """Break off what is no longer ours to do, and know that others have done things meanwhile."""
         for logbook in self.logbooks.values():
             logbook.look_again()
         self.fleet.abandon_lost()
+
+
+class Hire(Protocol):
+    """Makes a remote."""
+
+    def __call__(
+        self,
+        remote: FtpRemote,
+        now: Settings,
+        group: LimitGroup,
+        by: CautiousConnector,
+        *,
+        prewarm: bool = True,
+    ) -> Remote:
+        """Make one that is driven by these settings, and opens its sessions in that way."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reins:
+    """What it takes to change the remotes while all runs; `pooler.reload` does.
+
+    Attributes:
+        remotes: by name; those that were removed, too.
+        groups: what bounds their sessions, by what they are counted under.
+        budget: the sessions of this process.
+        connectors: of the remotes, by name.
+        hire: makes one more remote.
+        steering: steers them.
+        metrics: where they are counted.
+    """
+
+    remotes: dict[str, Remote]
+    groups: dict[str, LimitGroup]
+    budget: Budget
+    connectors: dict[str, FtpConnector]
+    hire: Hire
+    steering: Steering | Alone
+    metrics: Metrics
 
 
 def worker_name() -> str:
@@ -166,10 +208,7 @@ def assemble(
             root.forget(Entry(remote, path), path)
 
     process = incarnation()
-    group = settings.kafka.consumer_group
-    logbooks = (
-        {} if books is None else {name: Logbook(root, process, group, books) for name, root in roots.items()}
-    )
+    logbooks = _logbooks(roots, process, settings.kafka.consumer_group, books)
 
     async def note(done: Done) -> None:
         if done.work.plan.folder in logbooks:
@@ -207,25 +246,19 @@ def assemble(
     )
     budget = Budget(settings.pool.max_sessions_per_pod)
     connectors = {remote.name: connector(remote, settings) for remote in connections.remotes}
-    alone = Alone(worker_name(), _totals(connections.remotes))
+    alone = Alone(worker_name(), totals_of(connections.remotes))
+    steered_by = alone if steering is None else steering
     cautious = {
-        remote.name: _cautious(remote, connectors[remote.name], alone if steering is None else steering)
+        remote.name: cautious_connector(
+            remote, connectors[remote.name], alone if steering is None else steering
+        )
         for remote in connections.remotes
     }
     groups = _limit_groups(connections.remotes, settings.pool)
+
+    hire = _hirer(remotes, budget, tools, metrics, window=window, give_up=give_up)
     for remote in connections.remotes:
-        remotes[remote.name] = Remote(
-            remote.name,
-            cautious[remote.name],
-            policy=_policy(remote, settings, give_up=give_up),
-            group=groups[remote.name],
-            breaker=Breaker(_thresholds(settings)),
-            budget=budget,
-            others=lambda: list(remotes.values()),
-            lane_room=window,
-            tools=tools,
-            metrics=metrics,
-        )
+        remotes[remote.name] = hire(remote, settings, groups[remote.name], cautious[remote.name])
     retry = settings.retry
     fleet = Fleet(
         connections,
@@ -254,9 +287,8 @@ def assemble(
             stall_s=transfer.disk_timeout_seconds,
             give_up=give_up,
         )
-    (alone if steering is None else steering).attach(
-        {_limit_key(remote): groups[remote.name] for remote in connections.remotes}, remotes
-    )
+    by_key = {limit_key(remote): groups[remote.name] for remote in connections.remotes}
+    steered_by.attach(by_key, remotes)
     policy = transfer.flush
     finishers = {
         name: Finisher(
@@ -276,7 +308,45 @@ def assemble(
         logbooks,
         tools.bandwidth,
         alone,
+        Reins(remotes, by_key, budget, connectors, hire, steered_by, metrics),
     )
+
+
+def _hirer(
+    remotes: Mapping[str, Remote],
+    budget: Budget,
+    tools: Tools,
+    metrics: Metrics,
+    *,
+    window: int,
+    give_up: bool,
+) -> Hire:
+    def hire(
+        remote: FtpRemote, now: Settings, group: LimitGroup, by: CautiousConnector, *, prewarm: bool = True
+    ) -> Remote:
+        policy = policy_of(remote, now, give_up=give_up)
+        return Remote(
+            remote.name,
+            by,
+            policy=policy if prewarm else replace(policy, prewarm=0),
+            group=group,
+            breaker=Breaker(thresholds_of(now)),
+            budget=budget,
+            others=lambda: list(remotes.values()),
+            lane_room=window,
+            tools=tools,
+            metrics=metrics,
+        )
+
+    return hire
+
+
+def _logbooks(
+    roots: Mapping[str, LocalRoot], process: str, group: str, books: Books | None
+) -> dict[str, Logbook]:
+    if books is None:
+        return {}
+    return {name: Logbook(root, process, group, books) for name, root in roots.items()}
 
 
 def _parking(
@@ -372,11 +442,11 @@ def _limit_groups(remotes: Sequence[FtpRemote], pool: PoolSettings) -> dict[str,
     """Make what bounds sessions, logins and data connections, by the name of the remote."""
     named: dict[str, list[FtpRemote]] = {}
     for remote in remotes:
-        named.setdefault(_limit_key(remote), []).append(remote)
+        named.setdefault(limit_key(remote), []).append(remote)
     return {
         member.name: group
         for members in named.values()
-        for group in [_limit_group(members, pool)]
+        for group in [limit_group(members, pool)]
         for member in members
     }
 
@@ -392,23 +462,26 @@ def make_steering(configuration: Configuration) -> Steering | None:
         Me(
             worker_name(), version(), kafka.heartbeat_interval_ms / 1000, Terms(_LEASE * session_s, session_s)
         ),
-        _totals(remotes),
+        totals_of(remotes),
     )
 
 
-def _totals(remotes: Sequence[FtpRemote]) -> dict[str, Totals]:
+def totals_of(remotes: Sequence[FtpRemote]) -> dict[str, Totals]:
+    """Tell what a configuration allows all pods together, by the name of each remote."""
     return {
         remote.name: Totals(remote.max_sessions_total, remote.bandwidth_total_bytes_per_s)
         for remote in remotes
     }
 
 
-def _limit_key(remote: FtpRemote) -> str:
+def limit_key(remote: FtpRemote) -> str:
+    """Tell what the sessions of a remote are counted under, at all pods."""
     # A remote's own name is never that of a group.
     return f"remote {remote.name}" if remote.limit_group is None else f"group {remote.limit_group}"
 
 
-def _cautious(remote: FtpRemote, connector: Connector, by: Steering | Alone) -> CautiousConnector:
+def cautious_connector(remote: FtpRemote, connector: Connector, by: Steering | Alone) -> CautiousConnector:
+    """Make what opens sessions on a remote, as far as its secret is not known to be wrong."""
     password = remote.password
     if isinstance(by, Steering):
         digest = read_anew(password, Digester(remote.name, remote.host, remote.user))
@@ -420,7 +493,7 @@ def _cautious(remote: FtpRemote, connector: Connector, by: Steering | Alone) -> 
     return CautiousConnector(remote.name, connector, digest, by.book)
 
 
-def _limit_group(members: Sequence[FtpRemote], pool: PoolSettings) -> LimitGroup:
+def limit_group(members: Sequence[FtpRemote], pool: PoolSettings) -> LimitGroup:
     """Make what remotes on one host share: the most sessions and the lowest rates that one of them has."""
     ceiling = max(_max_sessions(remote, pool) for remote in members)
     logins = min(remote.connects_per_minute or pool.connects_per_minute for remote in members)
@@ -435,7 +508,8 @@ def _max_sessions(remote: FtpRemote, pool: PoolSettings) -> int:
     return remote.max_sessions or pool.max_sessions_per_connection
 
 
-def _policy(remote: FtpRemote, settings: Settings, *, give_up: bool) -> RemotePolicy:
+def policy_of(remote: FtpRemote, settings: Settings, *, give_up: bool) -> RemotePolicy:
+    """Tell how a remote is to be driven."""
     pool, retry = settings.pool, settings.retry
     return RemotePolicy(
         max_sessions=_max_sessions(remote, pool),
@@ -450,7 +524,8 @@ def _policy(remote: FtpRemote, settings: Settings, *, give_up: bool) -> RemotePo
     )
 
 
-def _thresholds(settings: Settings) -> Thresholds:
+def thresholds_of(settings: Settings) -> Thresholds:
+    """Tell when breakers change their state."""
     breaker = settings.circuit_breaker
     return Thresholds(
         failures=breaker.failure_threshold,

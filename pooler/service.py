@@ -68,6 +68,10 @@ class Reloader(Protocol):
         """Do so, and tell what came of it."""
         ...
 
+    async def watch(self) -> None:
+        """Do so whenever a file has changed, for ever."""
+        ...
+
 
 class RunningService:
     """What the admin API asks; implements `pooler.ops.http.service.Service`.
@@ -203,7 +207,7 @@ class RunningService:
             KeyError: there is no remote of that name.
             BusError: it is not known whether it holds.
         """
-        if self._crew is None or name not in self._crew.fleet.remotes:
+        if self._crew is None or name not in self.hosts:
             raise KeyError(name)
         if self._steering is None:
             self._crew.alone.want(name, knob, value, by=by, why=why)
@@ -311,6 +315,7 @@ class RunningService:
                 learnt=self._crew.connectors[name].learnt,
             )
             for name, remote in self._crew.fleet.remotes.items()
+            if remote.removed is None
         )
 
     def folders(self) -> tuple[FolderStatus, ...]:

@@ -38,6 +38,18 @@ class Alone:
         self._commons = tuple(commons(groups, remotes, self._totals))
         self._share_out()
 
+    def rebound(
+        self,
+        groups: Mapping[str, LimitGroup],
+        remotes: Mapping[str, Remote],
+        totals: Mapping[str, Totals],
+    ) -> None:
+        """Steer these from now on, by another configuration."""
+        self._totals = totals
+        self._deployment.remotes = tuple(totals)
+        self.attach(groups, remotes)
+        self._helm.obey(self._deployment, remotes)
+
     def want(self, remote: str, knob: Knob, value: Mode | int | None, *, by: str, why: str = "") -> None:
         """Have something hold for a remote: see `pooler.flow.steering.Steering.want`."""
         if knob is Knob.BREAKER:

@@ -113,6 +113,10 @@ class Breaker:
         self._become(then, now)
         return True
 
+    def judge_by(self, thresholds: Thresholds) -> None:
+        """Change its state by these from now on; what was counted stays."""
+        self._thresholds = thresholds
+
     def reset(self) -> None:
         """Close it, and forget what has happened."""
         self._become(State.CLOSED, 0.0)

@@ -47,6 +47,11 @@ class Budget:
         # A dict for its order: first come, first served.
         self._waiting: dict[Claimant, None] = {}
 
+    def bound(self, total: int) -> None:
+        """Have so many from now on; where there are more, no new one is given until enough have ended."""
+        self._total = total
+        self.look_again()
+
     def take(self, claimant: Claimant, others: Callable[[], Sequence[Claimant]]) -> bool:
         """Take a session, if there is one for this claimant now.
 

@@ -31,6 +31,10 @@ class Totals(NamedTuple):
     bytes_per_s: int | None = None
 
 
+NOTHING = Totals()
+"""Of a remote that was taken out of the configuration."""
+
+
 class Common(Protocol):
     """Something that all pods have together."""
 
@@ -80,7 +84,7 @@ class _Sessions:
         self.key = key
         self._group = group
         self._members = members
-        self._totals = {member.name: totals[member.name].sessions for member in members}
+        self._totals = {member.name: totals.get(member.name, NOTHING).sessions for member in members}
         self._open = 0
 
     def total(self, deployment: Deployment) -> int | None:
@@ -103,7 +107,7 @@ class _Bytes:
         self.key = f"bandwidth of {key}"
         self._group = group
         self._members = members
-        self._totals = {member.name: totals[member.name].bytes_per_s for member in members}
+        self._totals = {member.name: totals.get(member.name, NOTHING).bytes_per_s for member in members}
         self._worked_at = -inf
 
     def total(self, deployment: Deployment) -> int | None:

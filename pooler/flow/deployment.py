@@ -1,7 +1,8 @@
 """What is known of the whole deployment: what stands on the control topic, as one pod has read it. Pure.
 
-Nothing here grows without bounds: what is said of remotes that are not configured is not kept, and neither
-is more than a few logins of each remote, nor a pod that has been silent for long.
+Nothing here grows without bounds: of what is said of remotes that are not configured, and may be tomorrow,
+not more than so much is kept, and neither is more than a few logins of each remote, nor a pod that has been
+silent for long.
 """
 
 from collections.abc import Collection, Iterator
@@ -13,6 +14,7 @@ _MISSED = 3.5
 """Announcements that a pod may miss before it counts as silent."""
 _LOGINS = 8
 _PODS = 2_000
+_SETTINGS, _REMOTES = 5_000, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,10 @@ class Deployment:
         """Take in a record."""
         match news:
             case Setting():
-                if news.remote in self.remotes:
+                if news.remote in self.remotes or len(self._settings) < _SETTINGS:
                     self._settings[news.remote, news.knob] = news
             case Login():
-                if news.remote in self.remotes:
+                if news.remote in self.remotes or len(self._logins) < _REMOTES:
                     self._hear_login(news, now)
             case PodNews():
                 if news.incarnation in self.pods or len(self.pods) < _PODS:

@@ -36,7 +36,7 @@ class Fleet:
     def __init__(
         self,
         connections: Connections,
-        remotes: Mapping[str, Remote],
+        remotes: dict[str, Remote],
         endings: Endings,
         order: Order,
         *,
@@ -46,7 +46,8 @@ class Fleet:
         parking: Parking | None = None,
         connectors: Mapping[str, CautiousConnector] = MappingProxyType({}),
     ) -> None:
-        self.remotes = remotes
+        self._remotes = remotes
+        self._closing = False
         self._connections = connections
         self._endings = endings
         self._order = order
@@ -54,8 +55,17 @@ class Fleet:
         self._deadline_s = deadline_s
         self._hold = hold
         self._parking = parking
-        self._connectors = connectors
+        self._connectors = dict(connectors)
+        self._looking: trio.Nursery | None = None
+        self._driving: trio.Nursery | None = None
+        self._secrets: dict[str, trio.CancelScope] = {}
+        self._minded: set[str] = set()
         endings.go_on = self.submit
+
+    @property
+    def remotes(self) -> Mapping[str, Remote]:
+        """By name; those that were removed from the configuration, too."""
+        return self._remotes
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive every remote until ``close``; each in a nursery of its own.
@@ -63,25 +73,75 @@ class Fleet:
         Cancellation: every session is closed.
         """
         async with trio.open_nursery() as looking:
+            self._looking = looking
             for group in {remote.group: None for remote in self.remotes.values()}:
                 if group.limit.adaptive:
                     looking.start_soon(group.run)
             for remote in self.remotes.values():
-                if remote.policy.windows:
-                    remote.maintenance.look()  # before the first session is begun
-                    looking.start_soon(remote.maintenance.run)
+                self._mind_windows(remote)
             for name, connector in self._connectors.items():
-                looking.start_soon(connector.run, self.remotes[name].try_again)
+                self._mind_secret(name, connector)
             if self._parking is not None:
                 looking.start_soon(self._parking.run)
-            async with trio.open_nursery() as nursery:
-                for remote in self.remotes.values():
-                    nursery.start_soon(remote.run)
-                task_status.started()
+            try:
+                async with trio.open_nursery() as self._driving:
+                    for remote in self.remotes.values():
+                        self._driving.start_soon(remote.run)
+                    task_status.started()
+            finally:
+                self._driving = self._looking = None
             looking.cancel_scope.cancel()
+
+    @property
+    def open_to_change(self) -> bool:
+        """Whether remotes can be added: it runs, and was not closed."""
+        return self._driving is not None and not self._closing
+
+    def go_by(self, connections: Connections, *, attempts: int, deadline_s: float) -> None:
+        """Take jobs by another configuration from now on; those that are in hand stay as they are."""
+        self._connections, self._attempts, self._deadline_s = connections, attempts, deadline_s
+
+    def add(self, remote: Remote, connector: CautiousConnector) -> None:
+        """Drive one more remote, while ``open_to_change``."""
+        assert self._driving is not None  # noqa: S101 - said so
+        assert self._looking is not None  # noqa: S101 - likewise
+        known = any(other.group is remote.group for other in self.remotes.values())
+        self._remotes[remote.name] = remote
+        if remote.group.limit.adaptive and not known:
+            self._looking.start_soon(remote.group.run)
+        self._mind_windows(remote)
+        self._mind_secret(remote.name, connector)
+        self._driving.start_soon(remote.run)
+
+    def changed(self, remote: Remote, connector: CautiousConnector | None) -> None:
+        """Mind the windows and the secret of a remote that was changed."""
+        self._mind_windows(remote)
+        if connector is not None:
+            self._mind_secret(remote.name, connector)
+
+    def _mind_windows(self, remote: Remote) -> None:
+        if remote.policy.windows and remote.name not in self._minded and self._looking is not None:
+            self._minded.add(remote.name)
+            remote.maintenance.look()  # before the first session is begun
+            self._looking.start_soon(remote.maintenance.run)
+
+    def _mind_secret(self, name: str, connector: CautiousConnector) -> None:
+        if name in self._secrets:
+            self._secrets[name].cancel()
+        scope = self._secrets[name] = trio.CancelScope()
+        if self._looking is not None:
+            self._looking.start_soon(self._watch_secret, connector, self._remotes[name].try_again, scope)
+
+    @staticmethod
+    async def _watch_secret(
+        connector: CautiousConnector, try_again: Callable[[], None], scope: trio.CancelScope
+    ) -> None:
+        with scope:
+            await connector.run(try_again)
 
     def close(self) -> None:
         """Begin no job any more; ``run`` ends once the running ones have."""
+        self._closing = True
         if self._parking is not None:
             self._parking.close()
         for remote in self.remotes.values():

@@ -136,6 +136,15 @@ class LimitGroup:
         for member in self.members:
             member.wake()
 
+    def bound(self, ceiling: int, logins: TokenBucket, data: DataPace) -> None:
+        """Bound the members together by another configuration."""
+        self.limit.ceiling = ceiling
+        if (logins.per_s, logins.burst) != (self.logins.per_s, self.logins.burst):
+            self.logins = logins
+        if data.ceiling != self.data.ceiling:
+            self.data = data
+        self.bounds_changed()
+
     def share(self, share: Share | None) -> None:
         """Obey what all pods together leave to this one, from now on; None where they share nothing."""
         before, self.limit.share = self.limit.share, share

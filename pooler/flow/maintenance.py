@@ -47,6 +47,11 @@ class Maintenance:
         self._changed = changed
         self._clock = clock
 
+    def change(self, windows: Windows) -> None:
+        """Keep to these windows from now on."""
+        self._windows = windows
+        self.look()
+
     async def run(self) -> None:
         """Watch the clock, for ever."""
         while True:  # noqa: ASYNC110 - a clock tells nobody that it moves on

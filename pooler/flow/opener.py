@@ -119,6 +119,11 @@ class Opener:
         self._failures_in_a_row = 0
         self._not_before = -inf
 
+    def change(self, connector: Connector) -> None:
+        """Open sessions in another way from now on; what is being opened is given up."""
+        self._connector = connector
+        self.close()
+
     async def open_to_tidy(self) -> Session | None:
         """Open a session for a last errand, whatever the breaker says; None where that fails."""
         try:

@@ -23,7 +23,7 @@ class TokenBucket:
 
     def __init__(self, per_s: float, burst: float) -> None:
         self.per_s = per_s
-        self._burst = burst
+        self.burst = burst
         self._tokens = burst
         self._at = -inf
 
@@ -47,7 +47,7 @@ class TokenBucket:
 
     def _fill(self, now: float) -> None:
         elapsed_s, self._at = now - self._at, now
-        self._tokens = min(self._burst, self._tokens + elapsed_s * self.per_s)
+        self._tokens = min(self.burst, self._tokens + elapsed_s * self.per_s)
 
 
 class DataPace:

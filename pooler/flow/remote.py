@@ -13,7 +13,7 @@ import trio
 
 from pooler.errors import PoolerError
 from pooler.flow.bandwidth import Bandwidth
-from pooler.flow.breaker import Breaker, State
+from pooler.flow.breaker import Breaker, State, Thresholds
 from pooler.flow.budget import Budget, Claimant
 from pooler.flow.group import LimitGroup, Tally
 from pooler.flow.lane import Lane
@@ -53,6 +53,7 @@ class Remote:
         room: whether there is room for uploads, and those that wait for it.
         bandwidth: how many bytes a second may pass in this process.
         maintenance: whether it is to be left alone now.
+        removed: why it is no remote any more; None while it is one.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Remote:
         self.tally = Tally()
         self.breaker = breaker
         self.paused = False
+        self.removed: PoolerError | None = None
         self.last_error: str | None = None
         self.idle_s = policy.idle_s
         self.max_age_s = policy.max_age_s
@@ -199,13 +201,47 @@ class Remote:
     @property
     def _at_rest(self) -> bool:
         """Whether no job is begun for now: it is paused, or in maintenance."""
-        return self.paused or self.maintenance.until is not None
+        return self.paused or self.removed is not None or self.maintenance.until is not None
 
     def _maintenance_changed(self) -> None:
         if self.maintenance.until is not None:
             self._dismiss_idle()
         self.group.stir()
         self.wake()
+
+    def change(
+        self, policy: RemotePolicy, thresholds: Thresholds, connector: Connector | None = None
+    ) -> None:
+        """Drive it by another configuration from now on; its jobs, and what was found out, stay.
+
+        Args:
+            policy: how it is driven.
+            thresholds: of its breaker.
+            connector: opens sessions on it; those that there are end after the job in hand. None to go on
+                with them.
+        """
+        self.policy, self.idle_s, self.max_age_s = policy, policy.idle_s, policy.max_age_s
+        self.removed = None
+        self.bandwidth.limit(policy.bytes_per_s)
+        self.breaker.judge_by(thresholds)
+        self.maintenance.change(policy.windows)
+        if connector is not None:
+            self._opener.change(connector)
+            self._dismiss_all()
+            self.try_again()
+        self.group.stir()
+        self.wake()
+
+    def remove(self, why: PoolerError) -> None:
+        """Be no remote any more: running jobs are finished, and all others answered with why."""
+        self.removed = why
+        self._opener.close()
+        self._dismiss_all()
+        self.group.changed(self)
+
+    def _dismiss_all(self) -> None:
+        for worker in self._workers:
+            worker.dismiss()
 
     def break_off(self) -> None:
         """End every session at once, those that are being opened too; their jobs are tried again."""
@@ -225,7 +261,7 @@ class Remote:
         """Tell why it cannot be tried out now; None where it can."""
         now = trio.current_time()
         allowed = min(self.most, self.group.limit.current(now))
-        if self._closing:
+        if self._closing or self.removed is not None:
             return "this pod drains, or the remote was taken out of the configuration"
         if self.maintenance.until is not None:
             return f"it is in maintenance until {self.maintenance.until.isoformat()}"
@@ -374,10 +410,14 @@ class Remote:
         """Tell what forbids to open a session when all have ended; None where nothing does."""
         if self.maintenance.until is not None:
             return self._why_nobody_comes()
+        if self.removed is not None:
+            return str(self.removed)
         return "no session is ours" if self.group.limit.shared(trio.current_time()) == 0 else None
 
     def _given_up(self) -> PoolerError | None:
         """Tell why nobody is going to come for the jobs that wait; None while somebody may."""
+        if self.removed is not None:
+            return self.removed
         return self._opener.unreachable() if self.policy.give_up else None
 
     async def _employ(self, session: Session) -> None:

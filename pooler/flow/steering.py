@@ -108,6 +108,17 @@ class Steering:
         self._obey(*remotes)
         self._share_out()
 
+    def rebound(
+        self,
+        groups: Mapping[str, LimitGroup],
+        remotes: Mapping[str, Remote],
+        totals: Mapping[str, Totals],
+    ) -> None:
+        """Steer these from now on, by another configuration."""
+        self._totals = totals
+        self.deployment.remotes = tuple(totals)
+        self.attach(groups, remotes)
+
     def _start_anew(self, incarnation: str) -> None:
         self.incarnation = incarnation
         self._shares = Shares(incarnation, self.me.terms)

@@ -99,6 +99,12 @@ class Metrics:
                 self._jobs.labels(remote, direction, status.value)
         self._login_failures.labels(remote, _LOGIN_REASONS[Remedy.OTHER_LOGIN])
 
+    def add_remote(self, remote: str) -> None:
+        """Know one more remote from now on; its series begin at 0."""
+        if remote not in self._remotes:
+            self._remotes |= {remote}
+            self._begin_at_zero(remote)
+
     def _known(self, remote: str | None) -> str:
         return remote if remote is not None and remote in self._remotes else UNKNOWN
 

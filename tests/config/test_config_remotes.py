@@ -19,7 +19,7 @@ from pooler.config.sections import read
 from pooler.config.settings import Settings
 from pooler.config.temp_name import TOKEN_BYTES, TempName
 from pooler.config.tls import INSECURE_CIPHERS, weak_ciphers
-from pooler.crew import _policy, connector
+from pooler.crew import connector, policy_of
 from pooler.errors import NoPassword
 from pooler.ftp.encoding import Encoding, Flag, parse_encoding
 from pooler.ftp.names import Form
@@ -583,9 +583,9 @@ def test_weak_tls_is_named_in_the_log() -> None:
 
 
 def test_the_policy_of_a_remote_says_how_old_a_session_becomes() -> None:
-    assert _policy(remote(MINIMAL), Settings(), give_up=False).max_age_s == 1500.0
+    assert policy_of(remote(MINIMAL), Settings(), give_up=False).max_age_s == 1500.0
     only = remote(MINIMAL + "max_session_age = 1h\nidle_timeout = 2h")
-    policy = _policy(only, Settings(), give_up=True)
+    policy = policy_of(only, Settings(), give_up=True)
     assert (policy.max_age_s, policy.idle_s) == (3600.0, 7200.0)
 
 
