@@ -246,8 +246,7 @@ async def run(
                 crew = assemble(
                     configuration,
                     wants=source.wants,
-                    membership=source.membership,
-                    exclusive=source.exclusive,
+                    membership=source,
                     answers=channel[0],
                     metrics=metrics,
                     window=window.room,

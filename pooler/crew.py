@@ -4,7 +4,7 @@ import itertools
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -45,7 +45,7 @@ from pooler.flow.secrets import Digester, unshared
 from pooler.flow.shares import Terms
 from pooler.flow.steering import Me, Steering
 from pooler.flow.work import Landed, Work
-from pooler.flow.worker import Tools, always_ours
+from pooler.flow.worker import ALWAYS_OURS, Membership, Tools
 from pooler.ftp.connector import FtpConnector
 from pooler.ftp.encoding import parse_encoding
 from pooler.ftp.names import Form
@@ -54,6 +54,7 @@ from pooler.model.job import Delivery
 from pooler.model.outcome import Ended, Parked
 from pooler.ops.metrics import Metrics
 from pooler.storage.journal import Entry
+from pooler.storage.nearness import Nearness
 from pooler.storage.root import LocalRoot
 from pooler.storage.tenancy import Tenancy
 from pooler.transfer.names import incarnation
@@ -162,8 +163,7 @@ def assemble(
     configuration: Configuration,
     *,
     wants: Callable[[Delivery], bool],
-    membership: Callable[[], Awaitable[None]] = always_ours,
-    exclusive: Callable[[], Awaitable[None]] = always_ours,
+    membership: Membership = ALWAYS_OURS,
     answers: trio.MemorySendChannel[Ended | Parked],
     metrics: Metrics,
     window: int,
@@ -177,8 +177,7 @@ def assemble(
     Args:
         configuration: as loaded.
         wants: whether a delivery is still ours to do.
-        membership: waits until it is sure that this is so.
-        exclusive: waits until it is also sure that it stays so for the moment.
+        membership: tells whether it is sure that this is so.
         answers: where outcomes go; stays the caller's to close.
         metrics: where all is counted.
         window: how many jobs can be in hand at once.
@@ -192,7 +191,12 @@ def assemble(
     endings = Endings(answers, order, metrics)
     transfer = settings.transfer
     roots = {
-        folder.name: LocalRoot(folder.name, folder.path, stall_s=transfer.disk_timeout_seconds)
+        folder.name: LocalRoot(
+            folder.name,
+            folder.path,
+            stall_s=transfer.disk_timeout_seconds,
+            nearness=Nearness() if transfer.disk_calls == "auto" else None,
+        )
         for folder in connections.folders
     }
     keepers: dict[str, RootKeeper] = {}
@@ -231,7 +235,6 @@ def assemble(
         keepalive_s=settings.pool.keepalive_seconds,
         wants=wants,
         membership=membership,
-        exclusive=exclusive,
         land=land,
         end=endings.end,
         drop=endings.dropped,

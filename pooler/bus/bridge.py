@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 from pooler.bus import clients
 from pooler.bus.clients import CLOSE_S, on_asyncio
 from pooler.bus.delivery import AtLeastOnce, Delivery
+from pooler.bus.group_session import GroupSession
 from pooler.bus.ledger import Commitment, Ledger, Partition, PartitionLedger
 from pooler.bus.offsets import Offsets
 from pooler.bus.ownership import Ownership
@@ -149,13 +150,11 @@ class KafkaBridge:
         """Say that what had ended when we were hurried is published."""
         self._ownership.flushed.set()
 
-    async def membership(self) -> None:
-        """Wait until it is sure that our partitions are nobody else's; see `GroupSession.lasting`."""
-        await self._consumer.session.lasting()
-
-    async def exclusive(self) -> None:
-        """Wait until that holds, and the group is not just deciding anew; see `GroupSession.exclusive`."""
-        await self._consumer.session.exclusive()
+    @property
+    def membership(self) -> GroupSession:
+        """How long our partitions are nobody else's for sure; of the consumer that there is now."""
+        session: GroupSession = self._consumer.session  # aiokafka has no types
+        return session
 
     def when_lost(self, lost: Callable[[], object]) -> None:
         """Have a function called when partitions may be somebody else's now; ``ledger.wants`` tells."""

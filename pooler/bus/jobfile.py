@@ -6,10 +6,11 @@ memory than one of ten thousand.
 """
 
 import datetime as dt
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from io import FileIO
+from itertools import chain
 from typing import BinaryIO
 
 import trio
@@ -42,20 +43,27 @@ def open_list(name: str) -> BinaryIO:
 
 def lines(stream: BinaryIO) -> Iterator[bytes]:
     """Give the lines of a stream that are not empty, each cut off a byte behind the limit. Blocks."""
+    return chain.from_iterable(batches(stream))
+
+
+def batches(stream: BinaryIO) -> Iterator[Sequence[bytes]]:
+    """Give what ``lines`` gives, as many at a time as came at once, one at least. Blocks."""
     begun = b""
     while chunk := stream.read(_CHUNK_BYTES):
         *ended, rest = chunk.split(b"\n")
-        for end in ended:
-            yield from _not_empty(begun + end)
+        if ended:
+            ended[0] = begun + ended[0]
             begun = b""
+            yield from _not_empty(ended)
         # A byte more for a CR, a byte more to show that it is too long.
         begun = (begun + rest)[: LINE_LIMIT_BYTES + 2]
-    yield from _not_empty(begun)
+    yield from _not_empty([begun])
 
 
-def _not_empty(line: bytes) -> Iterator[bytes]:
-    if line.strip():
-        yield line.rstrip(b"\r")[: LINE_LIMIT_BYTES + 1]
+def _not_empty(found: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    kept = [line.rstrip(b"\r")[: LINE_LIMIT_BYTES + 1] for line in found if line.strip()]
+    if kept:
+        yield kept
 
 
 class JobFile:
@@ -63,17 +71,24 @@ class JobFile:
 
     Args:
         name: what to call it; it stands where a topic's name would.
-        jobs: its lines.
+        jobs: its lines, as many at a time as there are at once.
         write: takes one result line, with its line end. Blocks.
         worker: who we are, for the results.
         window: how many jobs may be in hand at once.
     """
 
     def __init__(
-        self, name: str, jobs: Iterator[bytes], write: Callable[[bytes], object], *, worker: str, window: int
+        self,
+        name: str,
+        jobs: Iterator[Sequence[bytes]],
+        write: Callable[[bytes], object],
+        *,
+        worker: str,
+        window: int,
     ) -> None:
         self._name = name
         self._jobs = jobs
+        self._lines: deque[bytes] = deque()
         self._write = write
         self._worker = worker
         self._room = trio.Semaphore(window)
@@ -101,8 +116,10 @@ class JobFile:
                     await answers.send(found)
 
     async def _next_line(self) -> bytes | None:
-        # Abandoned, since a terminal or a pipe may keep a reader waiting for ever.
-        return await trio.to_thread.run_sync(next, self._jobs, None, abandon_on_cancel=True)
+        if not self._lines:
+            # Abandoned, since a terminal or a pipe may keep a reader waiting for ever.
+            self._lines.extend(await trio.to_thread.run_sync(next, self._jobs, (), abandon_on_cancel=True))
+        return self._lines.popleft() if self._lines else None
 
     def stop(self) -> None:
         """Take nothing new."""

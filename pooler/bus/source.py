@@ -116,10 +116,15 @@ class KafkaSource:
         """Tell whether a delivery is still ours to do."""
         return self._bridge.ledger.wants(delivery.record)
 
-    async def membership(self) -> None:
-        """Wait until it is sure that what we still have to do is nobody else's to do."""
-        await self._bridge.membership()
+    @property
+    def lasts(self) -> bool:
+        """Whether it is sure that what was read is nobody else's; see `GroupSession.lasts`."""
+        return self._bridge.membership.lasts
+
+    async def lasting(self) -> None:
+        """Wait until that is sure; see `GroupSession.lasting`."""
+        await self._bridge.membership.lasting()
 
     async def exclusive(self) -> None:
-        """Wait until that holds, and the group is not just deciding anew."""
-        await self._bridge.exclusive()
+        """Wait until that holds, and the group is not just deciding anew; see `GroupSession.exclusive`."""
+        await self._bridge.membership.exclusive()

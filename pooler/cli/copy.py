@@ -7,7 +7,7 @@ import trio
 from cyclopts import Parameter
 
 from pooler.app import ANSWERS_ROOM, check_roots, conduct, obey_signals
-from pooler.bus.jobfile import JobFile, lines, open_list
+from pooler.bus.jobfile import JobFile, batches, open_list
 from pooler.bus.source import Answer
 from pooler.cli import exits
 from pooler.cli.options import HERE, Files
@@ -63,7 +63,7 @@ class _Run:
         self._drain = trio.Event()
         self._jobs = JobFile(
             name,
-            lines(stream),
+            batches(stream),
             _write_line,
             worker=worker_name(),
             window=configuration.settings.kafka.window_records,

@@ -301,6 +301,9 @@ class TransferSettings(Section):
     """From which size on a file is resumed after a lost session, where its job asks for it."""
     disk_timeout_seconds: Annotated[Seconds, Field(ge=1)] = 30
     """How long a call into a local folder may take before the folder counts as stalled."""
+    disk_calls: Literal["auto", "threads"] = "auto"
+    """Whether short calls into folders on this machine's own disks are made at once, while these are quick,
+    or in threads as all others are."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
     """With less room than this in a local folder no download into it is begun."""
     sweep_after_seconds: Annotated[Seconds, Field(ge=120)] = 900

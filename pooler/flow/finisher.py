@@ -45,6 +45,7 @@ class Finisher:
         self._endings = endings
         self._failed = failed
         self._note = note
+        self._complete = root.complete_brief if policy == "never" else root.complete
 
     async def run(self, landed: trio.MemoryReceiveChannel[Landed]) -> None:
         """Finish what lands, until the channel ends.
@@ -56,7 +57,8 @@ class Finisher:
             try:
                 async for first in landed:
                     batch = [first, *_waiting(landed)]
-                    errors = await self._root.complete(land, [item.part for item in batch], self._policy)
+                    parts = [item.part for item in batch]
+                    errors = await self._complete(land, parts, self._policy)
                     await self._mark(batch, errors)
                     done, batch = batch, []
                     await self._end_all(done, errors, trio.current_time())
@@ -74,9 +76,8 @@ class Finisher:
         if not wanted:
             return
         files = [batch[index].work.plan.local_parts for index in wanted]
-        for index, error in zip(
-            wanted, await self._root.complete(mark, self._root, files, self._policy), strict=True
-        ):
+        found = await self._complete(mark, self._root, files, self._policy)
+        for index, error in zip(wanted, found, strict=True):
             errors[index] = error
 
     async def _end_all(

@@ -249,7 +249,7 @@ class Logbook:
                 call()
 
         try:
-            await self._root.run(write)
+            await self._root.brief(write)
         except LocalFileError as error:
             if not self._fails:
                 log.warning("logbook_not_written", root=self._root.name, error=str(error))

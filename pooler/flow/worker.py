@@ -49,8 +49,36 @@ _EARLIEST_END = 0.9
 """Of its age, where a session may be replaced: those that began together must not all end together."""
 
 
-async def always_ours() -> None:
-    """Stand in for a membership, where there is no group that could give jobs to others."""
+class Membership(Protocol):
+    """Whether we would know if our jobs were given to others."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is sure that they are ours."""
+        ...
+
+    async def lasting(self) -> None:
+        """Wait until it is."""
+        ...
+
+    async def exclusive(self) -> None:
+        """Wait until nobody else has got them, nor is just getting them."""
+        ...
+
+
+class _AlwaysOurs:
+    """Stands in for a membership, where there is no group that could give jobs to others."""
+
+    lasts = True
+
+    async def lasting(self) -> None:
+        """Wait for nothing."""
+
+    async def exclusive(self) -> None:
+        """Wait for nothing."""
+
+
+ALWAYS_OURS: Membership = _AlwaysOurs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +93,7 @@ class Tools:
         resume_above_bytes: from which size on a file is resumed, where its job asks for it.
         keepalive_s: how often an idle session says something, in seconds.
         wants: whether a delivery is still ours to do, as far as we know.
-        membership: waits until we would know if it were not.
-        exclusive: waits until nobody else has got our jobs, nor is just getting them.
+        membership: whether we would know if it were not.
         land: takes a download whose file has no name yet.
         end: takes the outcome of a job.
         drop: takes a job that is no longer ours.
@@ -91,8 +118,7 @@ class Tools:
     land: Callable[[Landed], Awaitable[None]]
     end: Callable[[Work, Outcome], Awaitable[None]]
     drop: Callable[[Work], None]
-    membership: Callable[[], Awaitable[None]] = always_ours
-    exclusive: Callable[[], Awaitable[None]] = always_ours
+    membership: Membership = ALWAYS_OURS
     is_gone: Callable[[str, str], bool] = lambda _root, _process: False
     hold: Callable[[Work], bool] = lambda _work: False
     doubt: Callable[[Work, LocalFileError, Callable[[], Awaitable[None]]], bool] = lambda *_: False
@@ -229,13 +255,17 @@ class Worker:
 
     async def _next(self, too_old_at: float) -> Work | None:
         """Wait for a job, keeping the session alive; None when there is none for too long, or it is old."""
+        if self._tools.membership.lasts and trio.current_time() < too_old_at:
+            work = self._lane.next_nowait()
+            if work is not None:
+                return work
         give_up_at = min(trio.current_time() + self._employer.idle_s, too_old_at)
         self._idle = trio.CancelScope()
         try:
             with self._idle:
                 while trio.current_time() < give_up_at:
                     with trio.move_on_at(min(give_up_at, trio.current_time() + self._tools.keepalive_s)):
-                        await self._tools.membership()
+                        await self._tools.membership.lasting()
                         return await self._lane.next()
                     if trio.current_time() < give_up_at:
                         await self.session.keep_alive()
@@ -255,7 +285,8 @@ class Worker:
             return
         with trio.CancelScope() as self._doing:
             await self._employer.data_turn()
-            await self._tools.membership()  # last of all: we may have been frozen at any of these waits
+            # Last of all: we may have been frozen at any of these waits.
+            await self._tools.membership.lasting()
             left_s = max(0.0, work.deadline - trio.current_time())
             await self._try(work, min(left_s, self._tools.attempt_s))
         if self._doing.cancelled_caught:
@@ -408,7 +439,7 @@ class Worker:
         outcome, done = work.copy
         if work.plan.options.after is not After.NONE:
             # The next owner must find our note, and reads the notes once it is one: so nobody may be it yet.
-            await self._tools.exclusive()
+            await self._tools.membership.exclusive()
             if not self._tools.wants(work.delivery):
                 self._tools.drop(work)
                 return

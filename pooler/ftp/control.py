@@ -9,8 +9,9 @@ would otherwise answer the next command.
 
 import ssl
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from math import inf
+from types import TracebackType
 
 import trio
 
@@ -52,7 +53,8 @@ class ControlConnection:
         )
         self._events: deque[Event] = deque()
         self._buffer = memoryview(bytearray(_CHUNK_BYTES))
-        self._transcript: deque[str] = deque(maxlen=_TRANSCRIPT_LINES)
+        self._transcript: deque[str | Command | Reply] = deque(maxlen=_TRANSCRIPT_LINES)
+        """What was said. Most of it nobody reads, and so it is made readable when somebody does."""
         self._last_reply: Reply | None = None
         self._owed_beside = 0
         self._refused_beside = False
@@ -154,7 +156,14 @@ class ControlConnection:
     @property
     def transcript(self) -> tuple[str, ...]:
         """The last lines of the dialogue, oldest first, without secrets."""
-        return tuple(self._transcript)
+        return tuple(self._shown(said)[:_TRANSCRIPT_LINE_CHARS] for said in self._transcript)
+
+    def _shown(self, said: str | Command | Reply) -> str:
+        if isinstance(said, Command):
+            return f"> {said.shown(self._profile.charset)}"
+        if isinstance(said, Reply):
+            return f"< {said.code} {said.text(self._profile.charset)}"
+        return said
 
     async def exchange(self, command: Command) -> Reply:
         """Send a command and wait for its final reply, whatever it says.
@@ -175,15 +184,17 @@ class ControlConnection:
         More than one is for servers that are known to bear it.
         """
         data = self._dialogue.send(*commands)
-        for command in commands:
-            self._note(f"> {command.shown(self._profile.charset)}")
-        with self._exchange(f"sending {commands[0].verb}"):
-            await self._connection.send_all(memoryview(data))
+        # A secret must not stand here, however long nobody reads it.
+        self._transcript.extend(
+            command if command.secret is None else self._shown(command) for command in commands
+        )
+        with self._exchange(f"sending {commands[0].verb}") as until:
+            await self._connection.send_all(memoryview(data), until=until)
 
     async def first(self) -> Preliminary | Final:
         """Wait for the first reply to what was sent. Raises and cancellation: as `exchange`."""
-        with self._exchange("a reply"):
-            return await self._next()
+        with self._exchange("a reply") as until:
+            return await self._next(until)
 
     async def final(self, *, within_s: float | None = None) -> Reply:
         """Wait for the final reply to what was sent.
@@ -193,8 +204,8 @@ class ControlConnection:
 
         Raises and cancellation: as `exchange`.
         """
-        with self._exchange("the final reply", within_s=within_s):
-            return await self._next_final()
+        with self._exchange("the final reply", within_s) as until:
+            return await self._next_final(until)
 
     async def send_beside(self, command: Command) -> None:
         """Send a command beside the transfer that runs, and wait for no reply; what has come is taken in.
@@ -222,9 +233,9 @@ class ControlConnection:
 
         Cancellation: the connection is reset.
         """
-        with suppress(RemoteError), self._exchange("replies", within_s=self._profile.close_s):
+        with suppress(RemoteError), self._exchange("replies", self._profile.close_s) as until:
             while self._owed_beside:
-                self._take(await self._connection.receive_into(self._buffer))
+                self._take(await self._connection.receive_into(self._buffer, until=until))
         went_well = not (self._owed_beside or self._refused_beside)
         self._owed_beside, self._refused_beside = 0, False
         return went_well
@@ -303,37 +314,30 @@ class ControlConnection:
         self._connection.close()
         await trio.lowlevel.checkpoint()
 
-    @contextmanager
-    def _exchange(self, doing: str, *, within_s: float | None = None) -> Iterator[None]:
+    def _exchange(self, doing: str, within_s: float | None = None) -> "_Exchange":
         """Give an exchange its deadline, and turn what goes wrong in it into our errors."""
-        limit_s = self._profile.exchange_s if within_s is None else within_s
-        try:
-            with trio.fail_after(limit_s):
-                yield
-        except trio.TooSlowError:
-            self.kill()
-            raise SessionLost(f"{doing}: nothing within {limit_s:g} s") from None
-        except (OSError, trio.ClosedResourceError) as error:
-            self.kill()
-            raise SessionLost(f"{doing}: {error}") from error
-        except BaseException:
-            self.kill()
-            raise
+        return _Exchange(self, doing, self._profile.exchange_s if within_s is None else within_s)
 
-    async def _next_final(self) -> Reply:
+    async def _next_final(self, until: float = inf) -> Reply:
         while True:
-            event = await self._next()
+            event = await self._next(until)
             if isinstance(event, Final):
                 return event.reply
             # Of these there may be any number, and none of them makes us wait.
             await trio.lowlevel.checkpoint()
+            if trio.current_time() >= until:
+                raise trio.TooSlowError
 
-    async def _next(self) -> Preliminary | Final:
+    async def _next(self, until: float = inf) -> Preliminary | Final:
         while not self._events:
-            doubt_s = self._profile.doubt_s if self._dialogue.in_doubt else float("inf")
-            with trio.move_on_after(doubt_s) as waiting:
-                self._take(await self._connection.receive_into(self._buffer))
-            if waiting.cancelled_caught:
+            limit = until
+            if self._dialogue.in_doubt:
+                limit = min(until, trio.current_time() + self._profile.doubt_s)
+            try:
+                self._take(await self._connection.receive_into(self._buffer, until=limit))
+            except trio.TooSlowError:
+                if limit == until:
+                    raise
                 self._keep(self._dialogue.settle())
         event = self._events.popleft()
         if isinstance(event, Farewell):
@@ -342,7 +346,7 @@ class ControlConnection:
 
     def _take(self, count: int) -> None:
         if not count:
-            self._note("< (end of the connection)")
+            self._transcript.append("< (end of the connection)")
             raise SessionLost("the server closed the control connection")
         self._keep(self._dialogue.receive(self._buffer[:count]))
         if self._events and isinstance(self._events[0], Farewell):
@@ -350,7 +354,10 @@ class ControlConnection:
 
     def _keep(self, events: list[Event]) -> None:
         for event in events:
-            self._note(f"< {event.reply.code} {event.reply.text(self._profile.charset)}")
+            reply = event.reply
+            # A long one is cut short at once: so many of them would be a lot.
+            is_long = len(reply.lines) > 1 or len(reply.lines[0]) > _TRANSCRIPT_LINE_CHARS
+            self._transcript.append(self._shown(reply)[:_TRANSCRIPT_LINE_CHARS] if is_long else reply)
             if self._owed_beside and isinstance(event, Final) and _is_noop(event.command):
                 self._owed_beside -= 1
                 self._refused_beside |= event.reply.refused
@@ -359,8 +366,33 @@ class ControlConnection:
                     self._last_reply = event.reply
                 self._events.append(event)
 
-    def _note(self, line: str) -> None:
-        self._transcript.append(line[:_TRANSCRIPT_LINE_CHARS])
+
+class _Exchange:
+    """The block of one exchange: its deadline, and what its errors are; see `ControlConnection._exchange`.
+
+    A class, since it is entered ten times for a file, and a generator costs five times as much.
+    """
+
+    __slots__ = ("_control", "_doing", "_limit_s")
+
+    def __init__(self, control: ControlConnection, doing: str, limit_s: float) -> None:
+        self._control = control
+        self._doing = doing
+        self._limit_s = limit_s
+
+    def __enter__(self) -> float:
+        return trio.current_time() + self._limit_s
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        self._control.kill()
+        if isinstance(error, trio.TooSlowError):
+            raise SessionLost(f"{self._doing}: nothing within {self._limit_s:g} s") from None
+        if isinstance(error, OSError | trio.ClosedResourceError):
+            raise SessionLost(f"{self._doing}: {error}") from error
 
 
 def _is_port(event: Event) -> bool:

@@ -11,6 +11,7 @@ Neighbours: `session` opens and ends it, whoever moves the bytes uses it as a
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 import trio
 
@@ -40,10 +41,12 @@ def begin_connect(control: TcpConnection, address: PassiveAddress, profile: Prof
 
 
 async def _finish_connect(connection: TcpConnection, address: PassiveAddress, profile: Profile) -> None:
+    until = trio.current_time() + profile.connect_s
     try:
-        await connection.finish_connect()
+        await connection.finish_connect(until=until)
         if profile.proxy is not None:
-            await connect_through(connection, profile.proxy, address.host or profile.host, address.port)
+            with trio.fail_at(until):
+                await connect_through(connection, profile.proxy, address.host or profile.host, address.port)
     except BaseException:
         connection.reset()
         raise
@@ -99,9 +102,8 @@ class DataConnection:
         if profile.proxy is not None:
             where += f" through {profile.proxy}"
         try:
-            with trio.fail_after(profile.connect_s):
-                connection = begun or begin_connect(control, address, profile)
-                await _finish_connect(connection, address, profile)
+            connection = begun or begin_connect(control, address, profile)
+            await _finish_connect(connection, address, profile)
         except trio.TooSlowError:
             failure = DataConnectionError(f"{where}: no answer in {profile.connect_s:g} s")
         except OSError as error:
@@ -254,17 +256,19 @@ class DataConnection:
         with self._moving("ending"):
             await self._connection.end_sending()
 
-    @contextmanager
-    def _moving(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except trio.TooSlowError:
+    def _moving(self, doing: str) -> "_Moving":
+        return _Moving(self, doing)
+
+    def _broke(self, doing: str, error: BaseException) -> DataConnectionError | None:
+        """Remember what ended it, and say it in our words; None for what is no error of the network's."""
+        if isinstance(error, trio.TooSlowError):
             self.stalled = True
             self.failure = DataConnectionError(f"{doing}: nothing moved for {self._profile.stall_s:g} s")
-            raise self.failure from None
-        except (OSError, trio.ClosedResourceError) as error:
+            return self.failure
+        if isinstance(error, OSError | trio.ClosedResourceError):
             self.failure = DataConnectionError(f"{doing}: {error}")
-            raise self.failure from error
+            return self.failure
+        return None
 
     def close(self) -> None:
         """Close in order. Never fails."""
@@ -273,3 +277,23 @@ class DataConnection:
     def reset(self) -> None:
         """Close so that the server cannot take the part for the whole. Never fails."""
         self._connection.reset()
+
+
+class _Moving:
+    """The block in which bytes move: its errors become ours. A class, for it is entered for each piece."""
+
+    __slots__ = ("_data", "_doing")
+
+    def __init__(self, data: DataConnection, doing: str) -> None:
+        self._data = data
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        failure = None if error is None else self._data._broke(self._doing, error)  # noqa: SLF001 - its own
+        if failure is not None:
+            raise failure from (None if isinstance(error, trio.TooSlowError) else error)

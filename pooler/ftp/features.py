@@ -13,6 +13,7 @@ import enum
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 
 MAX_FEATURES = 256
@@ -105,7 +106,12 @@ class Features:
     @property
     def quirks(self) -> frozenset["Trait"]:
         """What is known of this family in this version."""
-        return frozenset(quirk.trait for quirk in QUIRKS if quirk.fits(self.family, self.version))
+        return _quirks_of(self.family, self.version)
+
+
+@cache
+def _quirks_of(family: "Family", version: tuple[int, ...]) -> frozenset["Trait"]:
+    return frozenset(quirk.trait for quirk in QUIRKS if quirk.fits(family, version))
 
 
 def parse_feat(lines: Sequence[bytes]) -> Mapping[str, tuple[str, ...]]:

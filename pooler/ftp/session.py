@@ -8,9 +8,10 @@ has from its neighbours: `transfers` begins and ends a transfer, `attributes` an
 is said. `control` and `data` are its two kinds of connection, `connector` logs in and makes it.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
+from types import TracebackType
 from typing import TypeVar
 
 from pooler.errors import (
@@ -322,31 +323,28 @@ class FtpSession:
             self._control.kill()
         await self._control.aclose()
 
-    @contextmanager
-    def _using(self) -> Iterator[tuple[str, int] | None]:
+    def _using(self) -> "_Using":
         """Hold the session for one task, and end it where it cannot be used again.
 
         Gives the file whose size was asked for last, and the answer.
         """
+        return _Using(self._take, self._give_back)
+
+    def _take(self) -> tuple[str, int] | None:
         if self._in_use:
             raise LocalProtocolError("the session is in use by another task")
         self._control.look()
         self._in_use = True
-        try:
-            yield self._asked_size
-        except RemoteError as error:
-            if not error.session_survives:
-                self._control.kill()
-            raise
-        except BaseException:
+        return self._asked_size
+
+    def _give_back(self, error: BaseException | None) -> None:
+        if error is not None and not (isinstance(error, RemoteError) and error.session_survives):
             self._control.kill()
-            raise
-        finally:
-            self._in_use = False
-            self._asked_size = None
-            if not self._control.usable:
-                self._transfers.forget()
-                self._control.kill()
+        self._in_use = False
+        self._asked_size = None
+        if not self._control.usable:
+            self._transfers.forget()
+            self._control.kill()
 
     async def _begin_retrieve(self, path: str, offset: int) -> Transfer:
         """Begin a RETR; a refusal that says nothing is made out to be a missing file or a missing right."""
@@ -397,3 +395,23 @@ class FtpSession:
         known.forget(folder)
         made = await make_folder(folder, known, self._commands.say_folder, self._profile.charset)
         return made or not was_known
+
+
+class _Using:
+    """The block in which one task has a session. A class, since a generator costs several times as much."""
+
+    __slots__ = ("_give_back", "_take")
+
+    def __init__(
+        self, take: Callable[[], tuple[str, int] | None], give_back: Callable[[BaseException | None], None]
+    ) -> None:
+        self._take = take
+        self._give_back = give_back
+
+    def __enter__(self) -> tuple[str, int] | None:
+        return self._take()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._give_back(error)

@@ -1,7 +1,9 @@
 """One TCP connection, plain or under TLS, for control and data alike.
 
 Plan: a non-blocking socket of the standard library, driven by Trio's `wait_readable` and `wait_writable`.
-Each operation is tried first and waits only where it would block. Ways not taken:
+Each operation is tried first and waits only where it would block. A limit goes to the wait itself, as a time
+(`until`): a scope of Trio's costs as much as the rest of a small exchange, and most of these never wait. Ways
+not taken:
 
 * `trio.SSLStream` moves every byte through two memory buffers. An ``ssl.SSLSocket`` on the descriptor itself
   took a quarter less time in TLS 1.3, and it can receive into a buffer of the caller's.
@@ -123,18 +125,22 @@ class TcpConnection:
             raise
         return cls(sock, stall_s=stall_s, connecting_to=address)
 
-    async def finish_connect(self) -> None:
+    async def finish_connect(self, *, until: float = math.inf) -> None:
         """Wait until it stands.
+
+        Args:
+            until: limit, in seconds of ``trio.current_time()``.
 
         Raises:
             OSError: nobody answers there.
+            trio.TooSlowError: it did not stand in time.
         """
         if self._connecting_to is None:
             return
         # A near server has answered by now; to be told so costs less than to wait for it.
         error = self._sock.connect_ex(self._connecting_to)
         if error in _CONNECTING:
-            await trio.lowlevel.wait_writable(self._sock)
+            await self._wait(trio.lowlevel.wait_writable, until)
             error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error not in (0, errno.EISCONN):
             raise OSError(error, os.strerror(error))
@@ -257,9 +263,26 @@ class TcpConnection:
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
 
-    async def receive_into(self, buffer: memoryview) -> int:
-        """Receive at least a byte, up to ``len(buffer)``; return how many, 0 at the end."""
-        count = await self._until(partial(self._receive, buffer), trio.lowlevel.wait_readable)
+    async def receive_into(self, buffer: memoryview, *, until: float = math.inf) -> int:
+        """Receive at least a byte, up to ``len(buffer)``; return how many, 0 at the end.
+
+        Args:
+            buffer: where to.
+            until: limit, in seconds of ``trio.current_time()``.
+
+        Raises:
+            trio.TooSlowError: nothing came in time.
+        """
+        if self.tls:
+            count = await self._until(partial(self._receive, buffer), trio.lowlevel.wait_readable, until)
+        else:
+            await self._give_turns()
+            while True:
+                try:
+                    count = self._sock.recv_into(buffer)
+                    break
+                except BlockingIOError:
+                    await self._wait(trio.lowlevel.wait_readable, until)
         self._since_checkpoint += count
         return count
 
@@ -290,10 +313,18 @@ class TcpConnection:
             received += self._sock.recv(len(waiting) if found < 0 else found + len(end) - len(received))
         return received
 
-    async def send_all(self, data: memoryview) -> None:
-        """Send all of ``data``."""
+    async def send_all(self, data: memoryview, *, until: float = math.inf) -> None:
+        """Send all of ``data``.
+
+        Args:
+            data: what to send.
+            until: limit, in seconds of ``trio.current_time()``.
+
+        Raises:
+            trio.TooSlowError: it was not taken in time.
+        """
         while data:
-            count = await self._until(partial(self._sock.send, data), trio.lowlevel.wait_writable)
+            count = await self._until(partial(self._sock.send, data), trio.lowlevel.wait_writable, until)
             self._since_checkpoint += count
             data = data[count:]
 
@@ -395,15 +426,24 @@ class TcpConnection:
             self._since_checkpoint = 0
             await trio.lowlevel.checkpoint()
 
-    async def _wait(self, wait: Callable[[Any], Awaitable[None]]) -> None:
+    async def _wait(self, wait: Callable[[Any], Awaitable[None]], until: float = math.inf) -> None:
         self._since_checkpoint = 0
-        if self._stall_s == math.inf:
+        if self._stall_s < math.inf:
+            until = min(until, trio.current_time() + self._stall_s)
+        if until == math.inf:
             await wait(self._sock)
-        else:
-            with trio.fail_after(self._stall_s):
-                await wait(self._sock)
+            return
+        with trio.CancelScope(deadline=until) as scope:
+            await wait(self._sock)
+        if scope.cancelled_caught:
+            raise trio.TooSlowError
 
-    async def _until(self, step: Callable[[], T], or_wait: Callable[[Any], Awaitable[None]]) -> T:
+    async def _until(
+        self,
+        step: Callable[[], T],
+        or_wait: Callable[[Any], Awaitable[None]],
+        until: float = math.inf,
+    ) -> T:
         await self._give_turns()
         while True:
             try:
@@ -414,7 +454,7 @@ class TcpConnection:
                 wait = trio.lowlevel.wait_writable
             except BlockingIOError:
                 wait = or_wait
-            await self._wait(wait)
+            await self._wait(wait, until)
 
 
 def _is_ragged_end(error: ssl.SSLError) -> bool:

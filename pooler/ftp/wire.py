@@ -25,6 +25,7 @@ _IAC = 0xFF
 # its option), or a command. A single 0xFF before anything else is part of a name.
 _TELNET = re.compile(rb"\xff(?:(\xff)|[\xfb-\xfe].|[\xf0-\xfa])", re.DOTALL)
 _FIRST_LINE = re.compile(rb"([1-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_ENDS_A_LINE = re.compile(rb"[\r\n\0]")
 _VERB = re.compile(r"[A-Z][A-Z0-9]{2,15}")
 _SECRET_VERBS = frozenset({"PASS", "ACCT"})
 _MASK = b"****"
@@ -86,7 +87,7 @@ class Command:
     def __post_init__(self) -> None:
         if not _VERB.fullmatch(self.verb):
             raise LocalProtocolError(f"not an FTP verb: {self.verb!r}")
-        if self.argument is not None and any(bad in self.argument for bad in (b"\r", b"\n", b"\0")):
+        if self.argument is not None and _ENDS_A_LINE.search(self.argument):
             raise LocalProtocolError(f"{self.verb}: CR, LF or NUL in an argument, nothing was sent")
 
     def encode(self, *, double_iac: bool = False) -> bytes:

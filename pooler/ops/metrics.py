@@ -12,6 +12,7 @@ not configured, as a record may name any, counts as ``unknown``: records cannot 
 """
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -85,6 +86,9 @@ class Metrics:
         self._root_pauses = self._counter(
             "pooler_folder_pauses_total", "How often a local folder could not be used.", "folder", "reason"
         )
+        self._jobs_of = cache(self._find_jobs_of)
+        self._durations_of = cache(self._find_durations_of)
+        self._bytes_of = cache(self._find_bytes_of)
         for remote in self._remotes:
             self._begin_at_zero(remote)
 
@@ -105,6 +109,17 @@ class Metrics:
             self._remotes |= {remote}
             self._begin_at_zero(remote)
 
+    # There are few of them, and to look one up in its family takes longer than to count.
+
+    def _find_jobs_of(self, remote: str, direction: str, status: Status) -> Counter:
+        return self._jobs.labels(remote, direction, status.value)
+
+    def _find_durations_of(self, remote: str, direction: str) -> Histogram:
+        return self._durations.labels(remote, direction)
+
+    def _find_bytes_of(self, remote: str, direction: str) -> Counter:
+        return self._bytes.labels(remote, direction)
+
     def _known(self, remote: str | None) -> str:
         return remote if remote is not None and remote in self._remotes else UNKNOWN
 
@@ -118,14 +133,14 @@ class Metrics:
             direction: None where it could not be told.
             outcome: how it ended.
         """
-        labels = (self._known(remote), direction or UNKNOWN)
-        self._jobs.labels(*labels, outcome.status.value).inc()
+        known, way = self._known(remote), direction or UNKNOWN
+        self._jobs_of(known, way, outcome.status).inc()
         if outcome.attempts:
-            self._durations.labels(*labels).observe(outcome.duration_ms / 1000)
+            self._durations_of(known, way).observe(outcome.duration_ms / 1000)
 
     def bytes_moved(self, remote: str, direction: Direction, size_bytes: int) -> None:
         """Count bytes of a file that went over a data connection, as they go or attempt by attempt."""
-        self._bytes.labels(self._known(remote), direction).inc(size_bytes)
+        self._bytes_of(self._known(remote), direction).inc(size_bytes)
 
     def retried(self, remote: str, code: ErrorCode) -> None:
         """Count an attempt that failed by ``code`` and is to be tried again."""

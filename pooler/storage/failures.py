@@ -1,8 +1,7 @@
 """What the operating system says about a file, in the words of the failure records."""
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from pooler.errors import ErrorCode, LocalFileError, Remedy
 
@@ -37,10 +36,23 @@ def meaning(error: OSError, path: object) -> LocalFileError:
     return LocalFileError(code, f"{path}: {error.strerror or error}", remedy)
 
 
-@contextmanager
-def translated(path: object) -> Iterator[None]:
-    """Turn errors of the operating system inside the block into ``LocalFileError``."""
-    try:
-        yield
-    except OSError as error:
-        raise meaning(error, path) from error
+class translated:  # noqa: N801 - it is used as the function that it would be, were that not dearer
+    """Turn errors of the operating system inside the block into ``LocalFileError``.
+
+    Args:
+        path: what they happen to, for the message.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: object) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError):
+            raise meaning(error, self._path) from error

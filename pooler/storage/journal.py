@@ -51,6 +51,14 @@ class Journal:
         """Whether nothing is left that somebody would have to tidy up."""
         return not self._alive
 
+    def is_brief(self, entry: Entry) -> bool:
+        """Tell whether nothing has to be flushed to note a part. Quick."""
+        return entry in self._written or (bool(entry.remote) and not self._is_long)
+
+    @property
+    def _is_long(self) -> bool:
+        return len(self._written) >= max(_LINES_LIMIT, 2 * len(self._alive))
+
     def note(self, entry: Entry, part: str) -> None:
         """Write down that a part is about to be made. Blocks.
 
@@ -59,7 +67,7 @@ class Journal:
         """
         with self._lock:
             if entry not in self._written:
-                if len(self._written) >= max(_LINES_LIMIT, 2 * len(self._alive)):
+                if self._is_long:
                     self._rewrite()
                 self._append(entry, flush=not entry.remote)
             self._alive.setdefault(entry, set()).add(part)

@@ -4,8 +4,9 @@ A path is walked component by component, each opened below the one before and no
 Where a component is a link, it is resolved, and the walk begins again at what it points to; unless that lies
 outside the root. So a link that is swapped in between a look and an open is found, not followed.
 
-Everything that touches the disk runs in a thread: a mount that stalls holds its own jobs, not the loop. Each
-root has a limit of threads of its own, so that it cannot take those of the others either.
+What touches the disk runs in a thread: a mount that stalls holds its own jobs, not the loop. Each root has a
+limit of threads of its own, so that it cannot take those of the others either. Only short calls on a file
+system of this machine are made in the loop, as long as they are quick (`pooler.storage.nearness`).
 """
 
 import errno
@@ -18,12 +19,15 @@ from math import inf
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
+import trio
+
 from pooler.errors import ErrorCode, JobError, LocalFileError
 from pooler.storage.control import FOLDER
 from pooler.storage.failures import translated
 from pooler.storage.held import Held
 from pooler.storage.journal import Entry
 from pooler.storage.lease import Lease
+from pooler.storage.nearness import Nearness
 from pooler.storage.pipe import REFUSED, Pipe
 from pooler.storage.threads import Threads
 
@@ -144,6 +148,7 @@ class LocalRoot:
         name: its section in connections.ini.
         path: where it is.
         stall_s: how long a call may take before it is left alone, in seconds.
+        nearness: tells whether short calls may be made in the loop; None for never.
 
     Attributes:
         lease: under which parts are made here; None where nobody keeps one, as for a command by hand.
@@ -152,13 +157,16 @@ class LocalRoot:
         splices: whether the kernel moves bytes between pipes and its files, as far as anybody knows.
     """
 
-    def __init__(self, name: str, path: Path, *, stall_s: float = inf) -> None:
+    def __init__(
+        self, name: str, path: Path, *, stall_s: float = inf, nearness: Nearness | None = None
+    ) -> None:
         self.name = name
         self.path = path
         self.lease: Lease | None = None
         self.later: Callable[[Callable[[], None]], None] = at_once
         self.splices = True
         self._stall_s = stall_s
+        self._nearness = nearness
         self._threads = Threads(name, _THREADS)
         # Its keeper's own, so that a root whose threads are all stuck can still be looked at.
         self._reserved = Threads(name, 1)
@@ -178,6 +186,23 @@ class LocalRoot:
         """
         return await self._threads.run(self._stall_s, function, *args)
 
+    async def brief(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        """Call a function that is over in no time on a disk of this machine; elsewhere as ``run``.
+
+        That is: it opens, looks, renames, or moves a buffer's length. It flushes nothing.
+        """
+        nearness = self._nearness
+        if nearness is None or not nearness.near:
+            return await self.run(function, *args)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with nearness:
+            return function(*args)
+
+    def look_near(self) -> None:
+        """See what kind of file system the root is on now. Blocks."""
+        if self._nearness is not None:
+            self._nearness.look(self.path)
+
     async def complete(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """Call a function that gives files their names: it is waited for as long as it takes.
 
@@ -186,6 +211,12 @@ class LocalRoot:
         Cancellation: as for ``run``.
         """
         return await self._threads.run(inf, function, *args)
+
+    async def complete_brief(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        """Do what ``complete`` does with a function that flushes nothing, as ``brief`` does."""
+        if self._nearness is None or not self._nearness.near:
+            return await self.complete(function, *args)
+        return await self.brief(function, *args)
 
     async def attend(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """Call a function that blocks, in the thread of whoever keeps this root; as ``complete``."""
@@ -223,6 +254,10 @@ class LocalRoot:
             # An upload may be what makes room again; what is missed is its tidying up if we die.
             if not (entry.remote and error.code is ErrorCode.DISK_FULL):
                 raise
+
+    def note_is_brief(self, entry: Entry) -> bool:
+        """Tell whether ``note`` may be called by ``brief``: nothing has to be flushed for it. Quick."""
+        return self.lease is None or self.lease.journal.is_brief(entry)
 
     def forget(self, entry: Entry, part: str) -> None:
         """Take back what was noted: the part is no more, or has its own name. Quick."""

@@ -78,6 +78,7 @@ class Tenancy:
             LocalFileError: it cannot be used.
         """
         lease = self._root.lease
+        self._root.look_near()
         if lease is None:
             self._move_in()
         else:

@@ -119,7 +119,8 @@ class Attempt:
         entry = Entry(self.plan.remote, path)
         self.memory.noted[path] = partial(self.root.forget, entry, path)
         if self.root.lease is not None:
-            await self.root.run(self.root.note, entry, path)
+            call = self.root.brief if self.root.note_is_brief(entry) else self.root.run
+            await call(self.root.note, entry, path)
 
     def may_adopt(self, process: str) -> bool:
         """Tell whether a part that a process left may be gone on with. May block.

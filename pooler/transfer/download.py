@@ -4,6 +4,7 @@ from math import inf
 
 from pooler.errors import ErrorCode, LocalFileError, ReplyError, TransferMismatch
 from pooler.model.job import Checksum, Options, Overwrite, Verify
+from pooler.storage.journal import Entry
 from pooler.storage.landing import PartFile, existing
 from pooler.transfer import mover
 from pooler.transfer.adopt import adopt_here
@@ -69,7 +70,7 @@ def _asks(options: Options) -> bool:
 
 async def _look(attempt: Attempt) -> Transferred | None:
     """Look whether the destination exists; None where the file is to be fetched."""
-    present = await attempt.root.run(existing, attempt.root, attempt.plan.local_parts)
+    present = await attempt.root.brief(existing, attempt.root, attempt.plan.local_parts)
     if present is None:
         return None
     try:
@@ -100,7 +101,7 @@ class _Part:
         # Without a time nobody can tell that it is the same: what has changed is never stitched.
         if before.modified is not None and is_same(kept.source, before):
             try:
-                self.file = await self._attempt.root.run(lambda: kept.part.open(replace=self._replace))
+                self.file = await self._attempt.root.brief(lambda: kept.part.open(replace=self._replace))
             except LocalFileError as error:
                 if error.code is not ErrorCode.FILE_NOT_FOUND:
                     raise
@@ -115,7 +116,10 @@ class _Part:
     async def begin(self) -> PartFile:
         """Make the file; it is there already where there was one to take up."""
         if self.file is None:
-            self.file = await self._attempt.root.run(self._make)
+            root = self._attempt.root
+            # The first part in a folder is what may have to make it, and to flush that.
+            was_here = root.note_is_brief(Entry("", "/".join(self._attempt.plan.local_parts[:-1])))
+            self.file = await (root.brief if was_here else root.run)(self._make)
         return self.file
 
     def _make(self) -> PartFile:
@@ -162,7 +166,7 @@ async def _fetch(attempt: Attempt, before: Stat, part: _Part) -> Transferred:
         raise
     mtime_kept = None
     if attempt.plan.options.preserve_mtime:
-        mtime_kept = before.modified is not None and await attempt.root.run(
+        mtime_kept = before.modified is not None and await attempt.root.brief(
             file.set_modified, nanoseconds(before.modified)
         )
     return Transferred(

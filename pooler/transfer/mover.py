@@ -8,6 +8,7 @@ checksum is computed in the same call.
 
 from collections.abc import Callable
 from math import inf
+from typing import cast
 
 from pooler.errors import ErrorCode, TransferMismatch
 from pooler.storage.landing import PartFile
@@ -53,21 +54,34 @@ async def receive(
             What went beyond is not in the file.
     """
     total, ended = 0, False
-    if pipes is not None and hasher is None and isinstance(stream, PlainStream):
+    if pipes is not None and hasher is None and (plain := _plain(stream)) is not None:
         with pipes.lent() as pipe:
-            while pipe is not None and not ended and _may_splice(stream, root, throttle):
+            while pipe is not None and not ended and _may_splice(plain, root, throttle):
                 count, ended = await _receive_through(
-                    pipe, stream, file, root, buffer, moved=moved, expected_bytes=expected_bytes - total
+                    pipe, plain, file, root, buffer, moved=moved, expected_bytes=expected_bytes - total
                 )
                 total += count
     while not ended and (filled := await _fill(stream, buffer, throttle)):
         # Only the end of the data leaves room in a buffer: a few bytes too many are for the caller to judge.
         if total + filled > expected_bytes and filled == len(buffer):
             raise _too_many(total + filled, expected_bytes)
-        await root.run(_write, file, buffer[:filled], hasher)
+        # A sum of a megabyte takes as long as a small file does.
+        run = root.brief if hasher is None else root.run
+        await run(_write, file, buffer[:filled], hasher)
         total += filled
         moved(filled)
     return total
+
+
+_PLAIN: dict[type[DataStream], bool] = {}
+"""Which kinds of stream are `PlainStream`. That is asked of each once: such a look is slow."""
+
+
+def _plain(stream: DataStream) -> PlainStream | None:
+    kind = type(stream)
+    if kind not in _PLAIN:
+        _PLAIN[kind] = isinstance(stream, PlainStream)
+    return cast("PlainStream", stream) if _PLAIN[kind] else None
 
 
 def _may_splice(stream: PlainStream, root: LocalRoot, throttle: Throttle) -> bool:
@@ -100,7 +114,7 @@ async def _receive_through(
         if total + held > expected_bytes and total + held == len(buffer):
             raise _too_many(total + held, expected_bytes)
         if held:
-            root.splices &= await root.run(file.take_from, pipe, held, buffer)
+            root.splices &= await root.brief(file.take_from, pipe, held, buffer)
             moved(held)
         total += held
     return total, ended
@@ -161,15 +175,16 @@ async def send(
         How many bytes there were; where it has grown, not less than were expected.
     """
     total = 0
-    if pipes is not None and hasher is None and isinstance(stream, PlainStream):
+    if pipes is not None and hasher is None and (plain := _plain(stream)) is not None:
         with pipes.lent() as pipe:
-            while pipe is not None and total < expected_bytes and _may_splice(stream, root, throttle):
-                count = await _send_through(pipe, file, stream, root, len(buffer))
+            while pipe is not None and total < expected_bytes and _may_splice(plain, root, throttle):
+                count = await _send_through(pipe, file, plain, root, len(buffer))
                 if not count:
                     break
                 total += count
                 moved(count)
-    while total < expected_bytes and (count := await root.run(_read, file, buffer, hasher)):
+    run = root.brief if hasher is None else root.run
+    while total < expected_bytes and (count := await run(_read, file, buffer, hasher)):
         if throttle.piece_bytes is None:
             await stream.send_all(buffer[:count])
         else:
@@ -187,7 +202,7 @@ async def _send_through(
     room: int,
 ) -> int:
     """Send up to ``room`` bytes through a pipe; 0 at the end, or where the file system cannot do it."""
-    count = await root.run(file.give_to, pipe, room)
+    count = await root.brief(file.give_to, pipe, room)
     if count is None:
         root.splices = False
         return 0

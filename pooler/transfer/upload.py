@@ -39,7 +39,7 @@ async def upload(attempt: Attempt) -> Transferred:
     """
     attempt.session.foresee()
     try:
-        source = await attempt.root.run(attempt.root.open_source, attempt.plan.local_parts)
+        source = await attempt.root.brief(attempt.root.open_source, attempt.plan.local_parts)
     except LocalFileError as error:
         moved = await moved_already(attempt) if error.code is ErrorCode.FILE_NOT_FOUND else None
         if moved is None:
@@ -191,7 +191,7 @@ async def _check_source(attempt: Attempt, source: SourceFile, read_bytes: int) -
     Raises:
         TransferMismatch: ``SOURCE_CHANGED``.
     """
-    after = await attempt.root.run(source.state)
+    after = await attempt.root.brief(source.state)
     if after != source.opened_as or read_bytes != after.size_bytes:
         amount = f"{read_bytes} bytes of {source.opened_as.size_bytes}"
         raise TransferMismatch(

@@ -29,6 +29,7 @@ from pooler.ops.metrics import Metrics
 from pooler.service import RunningService
 from pooler.storage.failures import meaning
 from pooler.storage.lease import LeaseLost
+from pooler.storage.nearness import Nearness
 from pooler.storage.root import SourceState
 from pooler.storage.threads import Stalled
 from pooler.transfer.memory import Unfinished
@@ -48,7 +49,8 @@ class Disk(InlineRoot):
         looks: at which times its keeper has looked at it.
     """
 
-    def __init__(self, name: str, path: Path, *, stall_s: float) -> None:
+    def __init__(self, name: str, path: Path, *, stall_s: float, nearness: Nearness | None = None) -> None:
+        assert nearness is None or not nearness.near  # before anybody looks: all its calls are ours
         super().__init__(name, path)
         self.error: int | None = None
         self.writes_only = False

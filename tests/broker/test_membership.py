@@ -299,14 +299,14 @@ def test_who_is_not_heard_does_not_know_what_is_its_own_until_it_is_heard_again(
     async def story() -> None:
         async with open_bridge(made, 60.0) as bridge:
             with trio.fail_after(_WITHIN_S):
-                await bridge.membership()
+                await bridge.membership.lasting()
             broker.freeze()
             try:
                 await _until_in_doubt(bridge)
             finally:
                 broker.thaw()
             with trio.fail_after(_WITHIN_S):
-                await bridge.membership()
+                await bridge.membership.lasting()
 
     trio.run(story)
 
@@ -316,6 +316,6 @@ async def _until_in_doubt(bridge: KafkaBridge) -> None:
         in_doubt = False
         while not in_doubt:
             with trio.move_on_after(0.1) as asking:
-                await bridge.membership()
+                await bridge.membership.lasting()
                 await trio.sleep(0.02)
             in_doubt = asking.cancelled_caught

@@ -2,7 +2,7 @@ import io
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,10 @@ def test_an_endless_line_takes_no_more_memory_than_its_limit(monkeypatch: pytest
     largest = 0
     real = jobfile._not_empty
 
-    def watched(line: bytes) -> Iterator[bytes]:
+    def watched(found: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         nonlocal largest
-        largest = max(largest, len(line))
-        return real(line)
+        largest = max(largest, *map(len, found), 0)
+        return real(found)
 
     monkeypatch.setattr(jobfile, "_not_empty", watched)
     assert len(split(b"x" * (8 * LINE_LIMIT_BYTES))[0]) == LINE_LIMIT_BYTES + 1
@@ -140,7 +140,9 @@ class Rig:
     def __init__(self, jobs: Iterator[bytes], *, window: int = 10) -> None:
         self.written: list[dict[str, Any]] = []
         self.raw: list[bytes] = []
-        self.file = JobFile("jobs.jsonl", jobs, self._write, worker="pod-1", window=window)
+        self.file = JobFile(
+            "jobs.jsonl", ([line] for line in jobs), self._write, worker="pod-1", window=window
+        )
         self.to_flow, self.deliveries = trio.open_memory_channel[Delivery](1000)
         self.to_sink, self.answers = trio.open_memory_channel[Answer](1000)
 

@@ -67,7 +67,7 @@ async def test_what_lands_during_a_flush_is_one_batch(tmp_path: Path, flushes: F
             flow.remotes["far"].pause()
             await flow.give(*downloads(50))
             works = list(flow.endings.in_flow)
-            running = Finisher(SlowRoot(), "never", flow.endings, failed)  # type: ignore[arg-type]
+            running = Finisher(SlowRoot(), "batch", flow.endings, failed)  # type: ignore[arg-type]
             nursery.start_soon(running.run, receive)
             for work in works:
                 part = PartFile(flow.root, work.plan.local_parts, f".{id(work)}.part", replace=True)
@@ -131,7 +131,7 @@ async def test_cancelled_it_removes_parts_and_answers_nothing(tmp_path: Path) ->
         async with flow.running() as nursery:
             flow.remotes["far"].pause()
             await flow.give(*downloads(10))
-            running = Finisher(StuckRoot(), "never", flow.endings, failed)  # type: ignore[arg-type]
+            running = Finisher(StuckRoot(), "batch", flow.endings, failed)  # type: ignore[arg-type]
             nursery.start_soon(running.run, receive)
             for work in flow.endings.in_flow:
                 part = PartFile(flow.root, work.plan.local_parts, f".{id(work)}.part", replace=True)

@@ -428,6 +428,19 @@ def test_a_folder_is_one_line_and_is_there_before_its_first_part(tmp_path: Path,
     assert book.empty
 
 
+def test_what_needs_no_flush_is_known_before(book: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_LINES_LIMIT", 3)
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", flushed.append)
+    for number in range(12):
+        for entry in (Entry("", f"folder-{number % 2}"), Entry("site", f"/{number}.part")):
+            is_brief, before = book.is_brief(entry), len(flushed)
+            book.note(entry, "p")
+            book.forget(entry, "p")
+            assert is_brief == (len(flushed) == before)
+    assert flushed
+
+
 def test_it_stays_short_and_keeps_what_is_not_done(
     tmp_path: Path, book: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
