@@ -111,6 +111,11 @@ def broker_jars() -> Path:
     return jars
 
 
+def kafka_classes() -> Path:
+    """Return where the archive of Kafka's classes is, or would be: `tests.support.kafka_classes`."""
+    return cache() / "kafka-classes.jsa"
+
+
 def install_servers() -> None:
     """Unpack the FTP servers, install their libraries, and make the account under which they serve."""
     _apt_install([name for name in SERVER_LIBRARIES if not _installed(name)])
@@ -142,7 +147,12 @@ def install_broker() -> None:
     """Get Apache Kafka from Maven Central, and Java, Maven and kcat from the system's packages."""
     needed = {"java": "openjdk-17-jre-headless", "mvn": "maven", "kcat": "kcat"}
     _apt_install([package for program, package in needed.items() if shutil.which(program) is None])
-    jars = cache() / "kafka"
+    _get_jars(cache() / "kafka")
+    # In a process of its own: it takes the broker that this one has just fetched.
+    _run(sys.executable, "-m", "tests.support.kafka_classes", cwd=ROOT)
+
+
+def _get_jars(jars: Path) -> None:
     if jars.is_dir():
         return
     jars.parent.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,8 @@ from tests.support.process import Daemon, answers, free_port
 
 _T = TypeVar("_T")
 _PAUSE_S = 0.02
+_JAVA = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""For a program that is over before a better compiler would have paid off."""
 _CLUSTER_ID = "poolerpoolerpoolerpoog"
 _WITHIN_S = 60.0
 """How long one call may take: a hanging broker is an error, not a hanging test."""
@@ -45,9 +47,9 @@ class RunningBroker:
         """The Java process."""
         return self._daemon.pid
 
-    def stop(self) -> None:
-        """Shut it down in good order: clients are told."""
-        self._daemon.stop(within_s=30.0)
+    def stop(self, *, within_s: float = 30.0) -> None:
+        """Shut it down in good order: clients are told. After so many seconds it is killed."""
+        self._daemon.stop(within_s=within_s)
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
@@ -85,6 +87,7 @@ def running_broker(
     options: Mapping[str, str] | None = None,
     listeners: Mapping[str, str] | None = None,
     format_options: Sequence[str] = (),
+    java_options: Sequence[str] = (),
 ) -> Iterator[RunningBroker]:
     """Run a broker until the block ends.
 
@@ -93,6 +96,7 @@ def running_broker(
         options: added to its ``server.properties``. By default no topic is created by being named.
         listeners: those besides its plain one, each with how clients are told of it.
         format_options: for the tool that formats its storage.
+        java_options: for the broker's Java machine, besides those that all have.
 
     Raises:
         MissingProgramError: Kafka or Java is not there; says what to do.
@@ -116,7 +120,11 @@ def running_broker(
         **(options or {}),
     }
     broker = make_broker(
-        folder, properties, bootstrap=bootstrap, format_options=["--standalone", *format_options]
+        folder,
+        properties,
+        bootstrap=bootstrap,
+        java_options=[*_JAVA, *java_options],
+        format_options=["--standalone", *format_options],
     )
     try:
         broker.start()
@@ -130,7 +138,7 @@ def make_broker(
     properties: Mapping[str, str],
     *,
     bootstrap: str,
-    java_options: Sequence[str] = ("-Xmx512m",),
+    java_options: Sequence[str],
     format_options: Sequence[str] = (),
 ) -> RunningBroker:
     """Write a broker's configuration and format its storage; it is not started.
@@ -146,12 +154,10 @@ def make_broker(
         MissingProgramError: Kafka or Java is not there; says what to do.
         RuntimeError: the tool refused; says why.
     """
-    java = [
-        "java",
-        *java_options,
-        *("-cp", f"{install.broker_jars()}/*"),
-        "-Dorg.apache.logging.log4j.level=INFO",
-    ]
+    classes = ["-cp", f"{install.broker_jars()}/*", "-Dorg.apache.logging.log4j.level=INFO"]
+    archive = install.kafka_classes()
+    if archive.exists():
+        classes.append(f"-XX:SharedArchiveFile={archive}")
     folder.mkdir(parents=True, exist_ok=True)
     everything = {
         "log.dirs": str(folder / "data"),
@@ -166,13 +172,14 @@ def make_broker(
     }
     conf = folder / "server.properties"
     conf.write_text("".join(f"{key}={value}\n" for key, value in everything.items()))
-    tool = [*java, "kafka.tools.StorageTool", "format", *format_options, "-t", _CLUSTER_ID, "-c", str(conf)]
+    tool = ["java", *_JAVA, *classes, "kafka.tools.StorageTool", "format", *format_options]
+    tool += ["-t", _CLUSTER_ID, "-c", str(conf)]
     formatted = subprocess.run(tool, check=False, capture_output=True, text=True)
     if formatted.returncode != 0:
         raise RuntimeError(f"formatting the broker's storage failed:\n{formatted.stdout}{formatted.stderr}")
     host, _, port = bootstrap.rpartition(":")
     daemon = Daemon(
-        [*java, "kafka.Kafka", conf],
+        ["java", *java_options, *classes, "kafka.Kafka", conf],
         folder=folder,
         log=folder / "kafka.log",
         ready=[lambda: answers(host, int(port)), lambda: _has_metadata(bootstrap)],
