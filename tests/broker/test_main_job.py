@@ -167,6 +167,44 @@ def test_sigterm_in_the_middle_leaves_nothing_half_written_and_a_restart_does_th
         assert [found for found in site.answers().values() if len(found) != 1] == []
 
 
+def test_a_second_signal_ends_a_drain_at_once_and_loses_nothing(
+    tmp_path: Path, broker: RunningBroker
+) -> None:
+    # What runs would take a thousand seconds, and the drain would wait for a third of that.
+    with running_server("vsftpd", tmp_path / "vsftpd", rate_bytes_s=20_000) as server:
+        site = Site(
+            tmp_path / "site", broker.bootstrap, {"far": server}, {"transfer": {"drain_seconds": 300}}
+        )
+        site.create_topics()
+        server.put("/large", bytes(20_000_000))
+        server.put("/small", b"small")
+        jobs = [
+            flat(f"{size}-{number}", ("far", f"/{size}"), ("local", f"/{size}-{number}"))
+            for size, count in (("small", 3), ("large", 2))
+            for number in range(count)
+        ]
+        produce(broker.bootstrap, "ftp-tasks", [message(job) for job in jobs])
+        with site.running() as running:
+            wait_until(lambda: running.get("/v1/status")["succeeded"] == 3, "the small ones")
+            running.signal(signal.SIGTERM)
+            wait_until(lambda: "drain_begun" in events_of(running), "the drain")
+            running.signal(signal.SIGTERM)
+            assert running.wait() == 0
+            assert "stopped_at_once" in events_of(running)
+        assert parts_below(site.local, server.root) == []
+        assert len(site.answers()) <= 3
+        server.put("/large", b"large")
+        with site.running() as running:
+            site.wait_for_answers(5)
+            assert end_of(running) == 0
+        assert [found for found in site.answers().values() if len(found) != 1] == []
+        assert parts_below(site.local, server.root) == []
+
+
+def events_of(running: RunningPooler) -> list[str]:
+    return [event["event"] for event in running.events()]
+
+
 def test_killed_in_the_middle_loses_nothing(tmp_path: Path, broker: RunningBroker) -> None:
     with running_server("vsftpd", tmp_path / "vsftpd", rate_bytes_s=400_000) as server:
         site = Site(tmp_path / "site", broker.bootstrap, {"far": server})

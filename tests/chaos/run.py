@@ -110,6 +110,9 @@ async def run(stage: Stage, plan: Plan) -> Verdict:
                 playing.start_soon(_submit, stage, troupe, workload.orders(plan.jobs), plan)
                 playing.start_soon(deeds.run, acts)
             calm_at = trio.current_time()
+            given = await _in_thread(partial(stage.overseer.records, troupe.topics.tasks))
+            if given != plan.jobs:  # who loses them is not the one that is tried
+                raise RuntimeError(f"{given} of {plan.jobs} jobs are on the topic")
             with trio.move_on_after(plan.settle_s):
                 await _in_thread(stage.overseer.wait_in_sync)
                 await _wait_for_answers(stage, troupe)
