@@ -105,8 +105,8 @@ class Submitter:
             {
                 "bootstrap.servers": self.bootstrap,
                 "enable.idempotence": True,
-                # A broker that knows nothing of a producer yet takes whatever comes first. Were that the second
-                # of two requests, it would call the first one a duplicate: taken, and written nowhere.
+                # A broker that knows nothing of a producer yet takes whatever comes first. If that is the
+                # second of two requests, it calls the first one a duplicate: taken, and written nowhere.
                 "max.in.flight.requests.per.connection": 1,
                 "linger.ms": 5,
                 "delivery.timeout.ms": 300_000,
