@@ -18,6 +18,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TextIO
 
 import structlog
@@ -52,6 +53,8 @@ _BEARER: Final = re.compile(r"\b(bearer|basic)[ \t]+[A-Za-z0-9+/=._~\-]{8,}", re
 _ASSIGNMENT: Final = re.compile(
     r"(?<![a-z])(pass|passwd|password|token|secret)=(?:'[^']*'|\"[^\"]*\"|[^\s,;)&]+)", re.IGNORECASE
 )
+# Without any of these there is nothing to mask; most texts are such, and there is a line for each job.
+_HINT: Final = re.compile(r"PASS|ACCT|://|bearer|basic|=", re.IGNORECASE)
 
 
 def configure(
@@ -106,9 +109,14 @@ def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> Event
     ``password=…``. A value that JSON does not know is written as its ``repr``, and treated likewise.
     """
     return {
-        key: _MASK if _SECRET_KEY.search(key) and value is not None else _clean(value, _MAX_DEPTH)
+        key: _MASK if _is_secret(key) and value is not None else _clean(value, _MAX_DEPTH)
         for key, value in event_dict.items()
     }
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None
 
 
 def _clean(value: object, depth: int) -> object:
@@ -119,7 +127,7 @@ def _clean(value: object, depth: int) -> object:
             return _clean_text(value)
         case Mapping() if depth:
             return {
-                str(key): _MASK if _SECRET_KEY.search(str(key)) else _clean(item, depth - 1)
+                str(key): _MASK if _is_secret(str(key)) else _clean(item, depth - 1)
                 for key, item in value.items()
             }
         case list() | tuple() | set() | frozenset() if depth:
@@ -131,6 +139,8 @@ def _clean(value: object, depth: int) -> object:
 
 
 def _clean_text(text: str) -> str:
+    if _HINT.search(text) is None:
+        return text
     text = _COMMAND.sub(rf"\1 {_MASK}", text)
     text = _USERINFO.sub(lambda m: f"{m[1]}{m[2] + ':' if m[2] else ''}{_MASK}@", text)
     text = _BEARER.sub(rf"\1 {_MASK}", text)
