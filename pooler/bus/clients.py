@@ -226,5 +226,11 @@ async def on_asyncio(function: Callable[..., Awaitable[Any]], *args: Any) -> Any
 
 
 def log_unretrieved(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    """Log an exception that nobody retrieved: by default it would take the whole nursery down."""
-    log.error("asyncio_exception", message=context.get("message"), error=repr(context.get("exception")))
+    """Log an exception that nobody retrieved: by default it would take the whole nursery down.
+
+    One of Kafka's is no news: aiokafka keeps it in a future of its own, and tells it also to whoever asks the
+    client for anything.
+    """
+    error = context.get("exception")
+    say = log.debug if isinstance(error, KafkaError) else log.error
+    say("asyncio_exception", message=context.get("message"), error=repr(error))

@@ -11,6 +11,7 @@ import trio_asyncio
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalOperation, KafkaError, MessageSizeTooLargeError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
+from structlog.testing import capture_logs
 
 from pooler.bus import clients
 from pooler.bus.clients import on_asyncio
@@ -367,3 +368,12 @@ async def test_an_offset_that_cannot_be_read_is_asked_for_again_and_then_an_erro
     book.faults["fetch"] = [KafkaError("no") for _ in range(9)]
     with pytest.raises(BusError, match="committed offsets"):
         await pod.take(ZERO)
+
+
+def test_an_exception_that_nobody_retrieved_is_an_error_unless_it_is_kafka_s() -> None:
+    loop = asyncio.new_event_loop()
+    with capture_logs() as logged:
+        for error in (ProducerFenced(), KeyError("x"), None):
+            clients.log_unretrieved(loop, {"message": "never retrieved", "exception": error})
+    loop.close()
+    assert [event["log_level"] for event in logged] == ["debug", "error", "error"]
