@@ -24,6 +24,8 @@ from pooler.model.outcome import Ended, Parked
 LINE_LIMIT_BYTES = 1024 * 1024
 """The longest line that is read: what Kafka would take as one record, by its default."""
 _CHUNK_BYTES = 64 * 1024
+_GATHERED_S = 0.02
+"""For how long results are gathered before they are written: nobody who reads them sees that."""
 
 
 def open_list(name: str) -> BinaryIO:
@@ -133,7 +135,8 @@ class JobFile:
         """Write a line for each answer, until ``answers`` ends."""
         with answers:
             async for first in answers:
-                # All that are there already go in one call: to go to a thread costs more than to write.
+                # All that are there by then go in one call: to go to a thread costs more than to write.
+                await trio.sleep(_GATHERED_S)
                 batch = [first, *_waiting(answers)]
                 written = [(self._encode(answer).value or b"") + b"\n" for answer in batch]
                 await trio.to_thread.run_sync(self._write_all, written)

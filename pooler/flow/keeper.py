@@ -330,7 +330,7 @@ class RootKeeper:
         while True:
             await self._to_end.wait()
             self._to_end = trio.Event()
-            await self.root.complete(self._end_what_is_to_end)
+            await self.root.complete_brief(self._end_what_is_to_end)
 
     def _end_what_is_to_end(self) -> None:
         endings, self._endings = self._endings, []
