@@ -31,6 +31,7 @@ import structlog
 import trio
 from hypercorn.typing import ASGIFramework
 
+from pooler.bus.batches import Batches
 from pooler.bus.bridge import open_bridge
 from pooler.bus.letterbox import open_letterbox
 from pooler.bus.sink import KafkaSink
@@ -233,16 +234,25 @@ async def run(
                 open_letterbox(kafka) as letterbox,
                 open_bridge(kafka, deadline_s) as bridge,
             ):
-                source = KafkaSource(bridge, kafka.retry_topics, kafka.priority_topic)
+                window = Window(bridge.ledger, kafka)
+                batches = Batches(bridge.ledger.wants, partial(window.fill_of, kafka.batch_topic_name))
+                source = KafkaSource(
+                    bridge,
+                    kafka.side_topics,
+                    kafka.priority_topic,
+                    batches=batches,
+                    batch_topic=kafka.batch_topic_name,
+                )
                 sink = KafkaSink(
                     bridge,
                     worker=worker_name(),
                     interval_s=kafka.commit_interval_ms / 1000,
                     limit_bytes=kafka.max_record_bytes,
                     metrics=metrics,
+                    batches=batches,
+                    priority_topic=kafka.priority_topic,
                 )
                 channel = trio.open_memory_channel[Answer](ANSWERS_ROOM)
-                window = Window(bridge.ledger, kafka)
                 crew = assemble(
                     configuration,
                     wants=source.wants,
@@ -253,9 +263,10 @@ async def run(
                     books=bridge.ledger,
                     in_hand=window,
                     steering=steering,
+                    bulk=bool(kafka.batch_topic_name),
                 )
                 bridge.when_lost(crew.partitions_changed)
-                service.attach(bridge, crew)
+                service.attach(bridge, crew, batches)
                 service.post_by(letterbox)
                 reloader.attach(crew)
                 log.info("service_started", version=version(), api=addresses.api, metrics=addresses.metrics)

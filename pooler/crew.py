@@ -27,7 +27,7 @@ from pooler.flow.climb import Climb
 from pooler.flow.commons import Totals
 from pooler.flow.endings import Endings
 from pooler.flow.finisher import Finisher
-from pooler.flow.fleet import Fleet
+from pooler.flow.fleet import Fleet, bulk_room
 from pooler.flow.group import LimitGroup
 from pooler.flow.keeper import RootKeeper
 from pooler.flow.ladder import Ladder
@@ -51,7 +51,7 @@ from pooler.ftp.encoding import parse_encoding
 from pooler.ftp.names import Form
 from pooler.ftp.profile import Profile, Proxy
 from pooler.model.job import Delivery
-from pooler.model.outcome import Ended, Parked
+from pooler.model.outcome import Ended, Parked, Spread
 from pooler.ops.metrics import Metrics
 from pooler.storage.journal import Entry
 from pooler.storage.nearness import Nearness
@@ -164,13 +164,14 @@ def assemble(
     *,
     wants: Callable[[Delivery], bool],
     membership: Membership = ALWAYS_OURS,
-    answers: trio.MemorySendChannel[Ended | Parked],
+    answers: trio.MemorySendChannel[Ended | Parked | Spread],
     metrics: Metrics,
     window: int,
     books: Books | None = None,
     in_hand: Window | None = None,
     give_up: bool = False,
     steering: Steering | None = None,
+    bulk: bool = True,
 ) -> Crew:
     """Make the crew.
 
@@ -185,6 +186,7 @@ def assemble(
         in_hand: how much of that there is; None to park nothing.
         give_up: answer what waits for a remote once its breaker opens, instead of letting it wait.
         steering: knows what other processes do, and steers this one; None where there is none.
+        bulk: whether there is somebody to take the jobs that a bulk job is spread into.
     """
     settings, connections = configuration.settings, configuration.connections
     order = Order()
@@ -238,6 +240,7 @@ def assemble(
         land=land,
         end=endings.end,
         drop=endings.dropped,
+        spread=endings.spread,
         is_gone=lambda folder, process: keepers[folder].is_gone(process),
         hold=lambda work: keepers[work.plan.folder].hold(work),
         doubt=lambda work, error, blame: keepers[work.plan.folder].doubt(work, error, blame),
@@ -272,6 +275,7 @@ def assemble(
         deadline_s=retry.deadline_seconds,
         hold=tools.hold,
         parking=parking,
+        bulk_room=bulk_room if bulk else lambda _size: 0,
         connectors=cautious,
     )
     for name, root in roots.items():

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import trio
 
 from pooler import posting
+from pooler.bus.batches import Batches
 from pooler.bus.bridge import KafkaBridge, PartitionPosition
 from pooler.bus.ledger import Partition
 from pooler.bus.letterbox import Letterbox
@@ -35,9 +36,11 @@ from pooler.ops.http.jobs import (
     EndedJob,
     FailureCause,
     JobInHand,
+    OpenBatch,
     ended_job,
     failure_causes,
     in_hand,
+    open_batch,
     running_jobs,
 )
 from pooler.ops.http.ledger import AuditLedger, Deed
@@ -106,11 +109,12 @@ class RunningService:
         self._started = trio.current_time()
         self._bridge: KafkaBridge | None = None
         self._crew: Crew | None = None
+        self._batches: Batches | None = None
         self.draining = False
 
-    def attach(self, bridge: KafkaBridge, crew: Crew) -> None:
+    def attach(self, bridge: KafkaBridge, crew: Crew, batches: Batches | None = None) -> None:
         """Show these from now on."""
-        self._bridge, self._crew = bridge, crew
+        self._bridge, self._crew, self._batches = bridge, crew, batches
 
     def configured(self, configuration: Configuration) -> None:
         """Go by this configuration from now on."""
@@ -328,6 +332,10 @@ class RunningService:
     def running(self) -> tuple[JobInHand, ...]:
         """Tell of the jobs that sessions work on at this moment, the slowest first."""
         return running_jobs(self._workers(), trio.current_time())
+
+    def batches(self) -> tuple[OpenBatch, ...]:
+        """Tell of the bulk jobs that this pod sums up, the oldest first."""
+        return () if self._batches is None else tuple(map(open_batch, self._batches.open()))
 
     def ended(self) -> Iterator[EndedJob]:
         """Tell of the jobs that ended last, the newest first."""

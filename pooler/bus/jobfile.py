@@ -3,23 +3,30 @@
 A line is a record: its text the value, its number among those that are not empty the offset. What is in
 hand is bounded by a semaphore that each result gives back to, so that a file of a million jobs takes no more
 memory than one of ten thousand.
+
+Behind a bulk job nothing is read until its folder was visited, and the jobs of that visit are handed on: so
+these are all that is kept of any number of bulk jobs.
 """
 
 import datetime as dt
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from io import FileIO
 from itertools import chain
 from typing import BinaryIO
 
 import trio
 
+from pooler.bus import batches as bulk
 from pooler.bus.records import Invalid, OutRecord, Undecodable, encode_invalid, encode_outcome
-from pooler.bus.source import Answer, read
+from pooler.bus.source import Answer, Unreadable, read
 from pooler.errors import ErrorCode
-from pooler.model.job import Delivery, Origin, Record
-from pooler.model.outcome import Ended, Parked
+from pooler.model.batch import Tally, total
+from pooler.model.job import Delivery, Job, Origin, Record
+from pooler.model.outcome import Ended, Outcome, Parked, Spread, Status
 
 LINE_LIMIT_BYTES = 1024 * 1024
 """The longest line that is read: what Kafka would take as one record, by its default."""
@@ -99,6 +106,11 @@ class JobFile:
         """Jobs read so far."""
         self.codes: Counter[tuple[str, bool]] = Counter()
         """Failures so far, by their code and whether trying again may help."""
+        self._spread: deque[Delivery] = deque()
+        self._made = 0
+        self._visiting = 0
+        self._visited = trio.Event()
+        self._tallies: dict[str, Tally] = {}
 
     async def run(
         self, deliveries: trio.MemorySendChannel[Delivery], answers: trio.MemorySendChannel[Answer]
@@ -107,15 +119,28 @@ class JobFile:
         with deliveries, answers, self._scope:
             while True:
                 await self._room.acquire()
-                line = await self._next_line()
-                if line is None:
+                found = await self._next()
+                if found is None:
                     return
-                self.taken += 1
-                found = read(Record(Origin(self._name, 0, self.taken), None, line))
                 if isinstance(found, Delivery):
+                    self._visiting += found.job.bulk
                     await deliveries.send(found)
                 else:
                     await answers.send(found)
+
+    async def _next(self) -> Delivery | Unreadable | None:
+        while True:
+            if self._spread:
+                return self._spread.popleft()
+            if not self._visiting:
+                break
+            self._visited = trio.Event()
+            await self._visited.wait()
+        line = await self._next_line()
+        if line is None:
+            return None
+        self.taken += 1
+        return read(Record(Origin(self._name, 0, self.taken), None, line))
 
     async def _next_line(self) -> bytes | None:
         if not self._lines:
@@ -138,7 +163,8 @@ class JobFile:
                 # All that are there by then go in one call: to go to a thread costs more than to write.
                 await trio.sleep(_GATHERED_S)
                 batch = [first, *_waiting(answers)]
-                written = [(self._encode(answer).value or b"") + b"\n" for answer in batch]
+                records = [record for answer in batch for record in self._records(answer)]
+                written = [(record.value or b"") + b"\n" for record in records]
                 await trio.to_thread.run_sync(self._write_all, written)
                 for _ in batch:
                     self._room.release()
@@ -147,21 +173,65 @@ class JobFile:
         for line in written:
             self._write(line)
 
-    def _encode(self, answer: Answer) -> OutRecord:
+    def _records(self, answer: Answer) -> Iterator[OutRecord]:
+        now_ms = round(time.time() * 1000)
+        if isinstance(answer, Spread):
+            self._visited_now()
+            yield from self._sum_up([self._take_on(answer, now_ms)])
+        elif not isinstance(answer, Ended):
+            yield self._unreadable(answer)
+        else:
+            if answer.delivery.job.bulk:
+                self._visited_now()
+            broken = bulk.broken_off(answer, first_seen_ms=_first_seen_ms(answer.delivery), now_ms=now_ms)
+            if broken is None:
+                yield self._ended(answer.delivery.job, answer.delivery.record, answer.outcome)
+            tallies = [broken] if broken is not None else bulk.of_answers([answer], now_ms)
+            yield from self._sum_up(tallies)
+
+    def _visited_now(self) -> None:
+        self._visiting -= 1
+        self._visited.set()
+
+    def _take_on(self, spread: Spread, now_ms: int) -> Tally:
+        """Take on the jobs that a bulk job is spread into, and that itself where there is more of it."""
+        delivery = spread.delivery
+        made = bulk.children(spread, first_seen_ms=_first_seen_ms(delivery), now_ms=now_ms)
+        for key, value, headers in made.jobs:
+            self._made += 1
+            found = read(Record(Origin(self._name, 1, self._made), key, value, headers))
+            assert isinstance(found, Delivery)  # noqa: S101 - made of one that is
+            self._spread.append(found)
+        if spread.found.more:
+            self._spread.append(replace(delivery, spreading=made.state))
+        return made.tally
+
+    def _sum_up(self, tallies: Sequence[Tally]) -> Iterator[OutRecord]:
+        for tally in tallies:
+            known = self._tallies.pop(tally.batch, None)
+            summed = tally if known is None else total([known, tally])
+            closing = bulk.closing(summed, summed.at_ms) if summed.complete else None
+            if closing is None:
+                self._tallies[tally.batch] = summed
+            else:
+                yield self._ended(*closing)
+
+    def _ended(self, job: Job, record: Record, outcome: Outcome) -> OutRecord:
+        # Those of a bulk job's jobs that failed are counted by themselves.
+        counts = outcome.batch is None or outcome.batch["failed"] == 0
+        if outcome.status is Status.FAILED and outcome.failure is not None and counts:
+            self.codes[outcome.failure.code.value, outcome.failure.retriable] += 1
+        return encode_outcome(
+            job,
+            record,
+            outcome,
+            worker=self._worker,
+            now=dt.datetime.now(dt.UTC),
+            limit_bytes=2 * LINE_LIMIT_BYTES,
+        )
+
+    def _unreadable(self, answer: Unreadable | Parked) -> OutRecord:
         now = dt.datetime.now(dt.UTC)
-        if isinstance(answer, Ended):
-            failure = answer.outcome.failure
-            if failure is not None:
-                self.codes[failure.code.value, failure.retriable] += 1
-            delivery = answer.delivery
-            return encode_outcome(
-                delivery.job,
-                delivery.record,
-                answer.outcome,
-                worker=self._worker,
-                now=now,
-                limit_bytes=2 * LINE_LIMIT_BYTES,
-            )
         assert not isinstance(answer, Parked)  # noqa: S101 - there is no topic to park on
         self.codes[ErrorCode.INVALID_JOB.value, False] += 1
         why, record = answer.why, answer.record
@@ -170,6 +240,10 @@ class JobFile:
             why = Invalid(str(record.origin), why.message, {})
             record = Record(record.origin, record.key, None)
         return encode_invalid(why, record, worker=self._worker, now=now, limit_bytes=2 * LINE_LIMIT_BYTES)
+
+
+def _first_seen_ms(delivery: Delivery) -> int:
+    return round((time.time() - (trio.current_time() - delivery.received)) * 1000)
 
 
 def _waiting(answers: trio.MemoryReceiveChannel[Answer]) -> Iterator[Answer]:

@@ -85,7 +85,7 @@ class Offsets:
         else:
             stored = self._on_record[partition] = Commitment(found.offset, found.metadata or "")
         # A retry topic that was just made: where nothing is, nothing can be passed over.
-        is_new = stored is None and partition[0] in self._settings.retry_topics and there.first == there.end
+        is_new = stored is None and partition[0] in self._settings.side_topics and there.first == there.end
         start = judge_start(
             stored,
             there,

@@ -6,11 +6,33 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from pooler.model.batch import Filters, is_bulk
 from pooler.model.job import After, Checksum, Options, Overwrite, Record, Verify
 
 _CHECKSUM = r"^(sha256:[0-9a-fA-F]{64}|md5:[0-9a-fA-F]{32}|crc32:[0-9a-fA-F]{8})$"
 _AFTER = r"^(none|delete|move:.+)$"
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+_Names = (
+    Annotated[str, msgspec.Meta(min_length=1)]
+    | Annotated[list[Annotated[str, msgspec.Meta(min_length=1)]], msgspec.Meta(max_length=100)]
+)
+_Size = Annotated[int, msgspec.Meta(ge=0)]
+_Age = Annotated[float, msgspec.Meta(ge=0, le=100 * 366 * 86_400)]
+
+
+class AskedFilter(msgspec.Struct, forbid_unknown_fields=True):
+    """The filter of a bulk job as a record writes it."""
+
+    name: _Names | None = None
+    exclude: _Names | None = None
+    min_size: _Size | None = None
+    max_size: _Size | None = None
+    min_age: _Age | None = None
+    max_age: _Age | None = None
+    stable_for: Annotated[float, msgspec.Meta(gt=0, le=300)] | None = None
+    marker: Annotated[str, msgspec.Meta(pattern=r"^[^/]*\{name\}[^/]*$")] | None = None
 
 
 class AskedOptions(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,6 +52,8 @@ class AskedOptions(msgspec.Struct, forbid_unknown_fields=True):
     check: bool | None = None
     order_key: Annotated[str, msgspec.Meta(min_length=1, max_length=1_024)] | None = None
     priority: Literal["high", "normal"] | None = None
+    literal: bool | None = None
+    filter: AskedFilter | None = None
 
 
 def options_of(asked: AskedOptions, *, source_path: str, task_id: str, record: Record) -> Options:
@@ -52,6 +76,11 @@ def options_of(asked: AskedOptions, *, source_path: str, task_id: str, record: R
         raise ValueError(f"A checksum is expected, but `verify` is {asked.verify} - at `$.options.verify`")
     if after is not After.NONE and asked.verify == "none":
         raise ValueError("Nothing is done to a source whose copy is not verified - at `$.options.verify`")
+    bulk = is_bulk(source_path) and not asked.literal
+    if asked.filter is not None and not bulk:
+        raise ValueError("Only the files of a folder can be filtered - at `$.options.filter`")
+    if asked.checksum is not None and bulk:
+        raise ValueError("One checksum for many files - at `$.options.checksum`")
     return Options(
         overwrite=Overwrite(overwrite),
         retry_count=asked.retry_count,
@@ -67,7 +96,28 @@ def options_of(asked: AskedOptions, *, source_path: str, task_id: str, record: R
         check=bool(asked.check),
         order_key=asked.order_key,
         urgent=asked.priority == "high",
+        literal=bool(asked.literal),
+        filters=None if asked.filter is None else _filters(asked.filter),
     )
+
+
+def _filters(asked: AskedFilter) -> Filters:
+    if asked.marker == "{name}":
+        raise ValueError("A file is no marker of itself - at `$.options.filter.marker`")
+    return Filters(
+        _names(asked.name),
+        _names(asked.exclude),
+        asked.min_size,
+        asked.max_size,
+        asked.min_age,
+        asked.max_age,
+        asked.stable_for,
+        asked.marker,
+    )
+
+
+def _names(asked: str | list[str] | None) -> tuple[str, ...]:
+    return () if asked is None else (asked,) if isinstance(asked, str) else tuple(asked)
 
 
 def _after(asked: AskedOptions) -> tuple[After, str | None]:

@@ -46,6 +46,9 @@ def topics(settings: KafkaSettings) -> dict[str, str]:
         "result": settings.result_topic,
         "failure": settings.fail_topic,
         "dead_letter": settings.dlq_topic,
+        "job": settings.input_topic,
+        "urgent_job": settings.priority_topic,
+        "batch": settings.batch_topic_name,
         **{parked_for(delay_s): topic for topic, delay_s in settings.retry_topics.items()},
     }
 

@@ -73,7 +73,7 @@ class ConsumerPump(GroupListener):
         self._mine: frozenset[Partition] = frozenset()
         # Books of another log than there is now, which is read from its first record once they are answered.
         self._outlived: set[Partition] = set()
-        self._dues = Dues(settings.retry_topics)
+        self._dues = Dues(settings.side_topics)
         self._opened = 0
         self._window = Window(ledger, settings)
         # Never full: a batch has at least one record, and reading stops when the window is full.
@@ -96,7 +96,7 @@ class ConsumerPump(GroupListener):
         Raises:
             BusError: the topic cannot be read.
         """
-        self._consumer.subscribe([*self._settings.job_topics, *self._settings.retry_topics], listener=self)
+        self._consumer.subscribe([*self._settings.job_topics, *self._settings.side_topics], listener=self)
         while True:
             self._check_membership()
             if self._ownership.settled.is_set():

@@ -211,7 +211,7 @@ def encode_outcome(
         "verified": outcome.verified,
         "source_checked": outcome.source_checked,
     }
-    for name in ("checksum", "resumed_from", "after", "after_error", "check"):
+    for name in ("checksum", "resumed_from", "after", "after_error", "check", "batch"):
         if (value := getattr(outcome, name)) is not None:
             answer[name] = value
     if outcome.mtime_kept is not None:

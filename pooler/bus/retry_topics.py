@@ -1,4 +1,4 @@
-"""Makes the retry topics that are missing, at the start. On the asyncio side."""
+"""Makes the retry topics and the batch topic where they are missing, at the start. On the asyncio side."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -33,13 +33,13 @@ async def make_retry_topics(settings: KafkaSettings, deadline_s: float) -> None:
         ConfigError: some are missing, and we may not make them; says how to.
         BusError: no broker answers.
     """
-    if not settings.retry_topics:
+    if not settings.side_topics:
         return
     admin = clients.make_admin(settings)
     try:
         await clients.start(admin, settings)
         async with asyncio.timeout(CHECK_S):
-            model, *topics = await ask(admin, [settings.input_topic, *settings.retry_topics])
+            model, *topics = await ask(admin, [settings.input_topic, *settings.side_topics])
             missing = [topic.name for topic in topics if topic.there is False]
             # Without an input topic nothing is begun: that is said by the checks.
             wanted = [
@@ -63,7 +63,7 @@ async def make_retry_topics(settings: KafkaSettings, deadline_s: float) -> None:
 
 def _like(model: Topic, name: str, settings: KafkaSettings, deadline_s: float) -> NewTopic:
     """Describe a retry topic: as safe as the input topic, and with room for all that stands there."""
-    kept_s = max(7 * _DAY_S, 2 * deadline_s) + settings.retry_topics[name]
+    kept_s = max(7 * _DAY_S, 2 * deadline_s) + settings.side_topics[name]
     largest = int(model.config.get("max.message.bytes", settings.max_record_bytes))
     configs = {
         "cleanup.policy": "delete",
@@ -91,5 +91,11 @@ def _problems(wanted: list[NewTopic], refused: Mapping[str, str], settings: Kafk
                 f"topic {topic.name}: there is none, and we may not make one ({refused[topic.name]}): "
                 f"expected kafka-topics --bootstrap-server {servers} --create --topic {topic.name} "
                 f"--partitions {topic.num_partitions} --replication-factor {topic.replication_factor}"
-                f"{configs}, or kafka.retry_delays_seconds: [] to park nothing"
+                f"{configs}, or {_without(topic.name, settings)}"
             )
+
+
+def _without(name: str, settings: KafkaSettings) -> str:
+    if name == settings.batch_topic_name:
+        return 'kafka.batch_topic: "" to refuse bulk jobs'
+    return "kafka.retry_delays_seconds: [] to park nothing"

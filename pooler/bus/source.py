@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import trio
 
 from pooler.bus import records
+from pooler.bus.batches import Batches, state_of
 from pooler.bus.bridge import KafkaBridge
 from pooler.bus.records import Invalid, Undecodable
 from pooler.bus.retries import unpark
 from pooler.model.job import Delivery, Job, Past, Record, original
-from pooler.model.outcome import Ended, Parked
+from pooler.model.outcome import Ended, Parked, Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class Unreadable:
         return original(self.record, self.past)
 
 
-Answer = Ended | Unreadable | Parked
-"""What goes out: how a job ended, why a record was none, or that a job is to come again."""
+Answer = Ended | Unreadable | Parked | Spread
+"""What goes out: how a job ended, why a record was none, that one comes again, or what it is spread into."""
 
 
 def read(
@@ -71,7 +72,7 @@ def read(
     received = now - max(0.0, now_ms - past.first_seen_ms) / 1000
     not_before = now + (not_before_ms - now_ms) / 1000
     urgent = decoded.options.urgent or past.origin.topic == priority_topic
-    return Delivery(decoded, record, received, past, not_before, urgent)
+    return Delivery(decoded, record, received, past, not_before, urgent, state_of(record.headers))
 
 
 class KafkaSource:
@@ -81,14 +82,24 @@ class KafkaSource:
         bridge: the way to Kafka.
         retry_topics: where jobs are parked.
         priority_topic: where urgent jobs come from; empty where there is none.
+        batches: takes tallies, which come from where bulk jobs do.
+        batch_topic: that one, which is among those of parked jobs; empty where there is none.
     """
 
     def __init__(
-        self, bridge: KafkaBridge, retry_topics: Container[str] = (), priority_topic: str = ""
+        self,
+        bridge: KafkaBridge,
+        retry_topics: Container[str] = (),
+        priority_topic: str = "",
+        *,
+        batches: Batches | None = None,
+        batch_topic: str = "",
     ) -> None:
         self._bridge = bridge
         self._retry_topics = retry_topics
         self._priority_topic = priority_topic
+        self._batches = batches
+        self._batch_topic = batch_topic
 
     async def run(
         self, deliveries: trio.MemorySendChannel[Delivery], answers: trio.MemorySendChannel[Answer]
@@ -102,11 +113,18 @@ class KafkaSource:
         with deliveries, answers:
             async for batch in self._bridge.records:
                 for record in batch:
+                    if self._takes_tally(record):
+                        continue
                     found = read(record, self._retry_topics, priority_topic=self._priority_topic)
                     if isinstance(found, Delivery):
                         await deliveries.send(found)
                     else:
                         await answers.send(found)
+
+    def _takes_tally(self, record: Record) -> bool:
+        if self._batches is None or record.origin.topic != self._batch_topic:
+            return False
+        return self._batches.take(record)
 
     def stop(self) -> None:
         """Take nothing new; what was read and not handed on is left for the next owner."""

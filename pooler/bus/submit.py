@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio_asyncio
 from aiokafka.errors import KafkaError
@@ -13,15 +13,34 @@ from pooler.config.settings import KafkaSettings
 from pooler.errors import BusError
 
 
+class Letter(NamedTuple):
+    """A record to be written.
+
+    Attributes:
+        key: its key.
+        value: its value.
+        headers: its headers.
+    """
+
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
 async def submit(
-    settings: KafkaSettings, records: Iterable[tuple[bytes | None, bytes]], topic: str | None = None
+    settings: KafkaSettings,
+    records: Iterable[tuple[bytes | None, bytes] | Letter],
+    topic: str | None = None,
+    *,
+    per_s: float | None = None,
 ) -> int:
     """Write records to a topic, and wait until the brokers have them.
 
     Args:
         settings: where the brokers are.
-        records: keys and values; read as fast as the brokers take them.
+        records: keys and values, or letters; read as fast as the brokers take them.
         topic: which one; by default the input topic.
+        per_s: so many a second at most.
 
     Returns:
         How many were written.
@@ -31,18 +50,29 @@ async def submit(
     """
     async with trio_asyncio.open_loop() as loop:
         loop.set_exception_handler(clients.log_unretrieved)
-        return int(await clients.on_asyncio(_submit, settings, records, topic or settings.input_topic))
+        topic = topic or settings.input_topic
+        return int(await clients.on_asyncio(_submit, settings, records, topic, per_s))
 
 
-async def _submit(settings: KafkaSettings, records: Iterable[tuple[bytes | None, bytes]], topic: str) -> int:
+async def _submit(
+    settings: KafkaSettings,
+    records: Iterable[tuple[bytes | None, bytes] | Letter],
+    topic: str,
+    per_s: float | None,
+) -> int:
     await clients.reach(settings)
     producer = clients.make_producer(settings)
     count = 0
     try:
         await clients.start(producer, settings)
+        began = asyncio.get_running_loop().time()
         waiting: deque[Any] = deque()
-        for key, value in records:
-            waiting.append(await producer.send(topic, value, key))
+        for record in records:
+            key, value, headers = Letter(*record)
+            if per_s is not None:
+                ahead_s = began + count / per_s - asyncio.get_running_loop().time()
+                await asyncio.sleep(max(0.0, ahead_s))
+            waiting.append(await producer.send(topic, value, key, headers=list(headers)))
             count += 1
             if len(waiting) >= settings.max_poll_records:
                 await waiting.popleft()

@@ -78,7 +78,7 @@ def _judged(topic: Topic, settings: KafkaSettings, deadline_s: float) -> Iterato
     if topic.there is None:
         yield Finding("warn", name, "we may not see it: expected the right to describe it")
         return
-    if not topic.there and name in settings.retry_topics:
+    if not topic.there and name in settings.side_topics:
         yield Finding("warn", name, "there is none yet: the service makes it at its start")
         return
     if not topic.there:
@@ -91,10 +91,10 @@ def _judged(topic: Topic, settings: KafkaSettings, deadline_s: float) -> Iterato
             f"cleanup.policy is {topic.config['cleanup.policy']}: of records with one key all but the last "
             "would vanish: expected delete",
         )
-    if name in settings.job_topics or name in settings.retry_topics:
+    if name in settings.job_topics or name in settings.side_topics:
         # A parked job is written anew at each step, however long it waits in all. But a service that is not
         # running writes nothing, and what it has parked may wait for it until its deadline.
-        yield from _kept(topic, deadline_s + settings.retry_topics.get(name, 0))
+        yield from _kept(topic, deadline_s + settings.side_topics.get(name, 0))
     if name not in settings.job_topics:
         yield from _written(topic, settings)
     if hidden := [key for key in _CONFIGS if key not in topic.config]:
@@ -194,7 +194,7 @@ async def examine_topics(settings: KafkaSettings, deadline_s: float) -> list[Fin
         settings.result_topic,
         settings.fail_topic,
         settings.dlq_topic,
-        *settings.retry_topics,
+        *settings.side_topics,
     )
     try:
         await clients.start(admin, settings)

@@ -1,6 +1,8 @@
 """How much is in hand, as those see it who may let go of some of it. Pure."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from operator import eq
 
 from pooler.bus.ledger import SPAN_LIMIT, Ledger, Load, Partition
 from pooler.bus.records import record_size
@@ -59,18 +61,21 @@ class Window:
         settings: how much may be in hand.
 
     Attributes:
-        parts: its parts: of the urgent jobs, if there are any, and of all others.
+        parts: its parts: of most jobs; and of the urgent ones, and of bulk jobs and their tallies, where
+            there are any.
     """
 
     def __init__(self, ledger: Ledger, settings: KafkaSettings) -> None:
         self._ledger = ledger
         self._settings = settings
-        urgent, records, size_bytes = settings.priority_topic, settings.window_records, settings.window_bytes
-        self.parts = [Part(self._others, records, size_bytes, lambda topic: topic != urgent)]
-        if urgent:
-            # Apart from the others, so that neither can keep the other from being read.
-            few, small = max(1, round(_URGENT * records)), max(1, round(_URGENT * size_bytes))
-            self.parts.append(Part(lambda: ledger.load_of(urgent), few, small, lambda topic: topic == urgent))
+        records, size_bytes = settings.window_records, settings.window_bytes
+        self._apart = [topic for topic in (settings.priority_topic, settings.batch_topic_name) if topic]
+        self.parts = [Part(self._others, records, size_bytes, lambda topic: topic not in self._apart)]
+        # Apart from the others, so that none can keep another from being read.
+        few, small = max(1, round(_URGENT * records)), max(1, round(_URGENT * size_bytes))
+        for apart in self._apart:
+            load, holds = partial(ledger.load_of, apart), partial(eq, apart)
+            self.parts.append(Part(load, few, small, holds))
 
     @property
     def room(self) -> int:
@@ -87,8 +92,15 @@ class Window:
         return any(part.crowded and part.holds(topic) for part in self.parts)
 
     def _others(self) -> Load:
-        load, urgent = self._ledger.load, self._ledger.load_of(self._settings.priority_topic)
-        return Load(load.records - urgent.records, load.size_bytes - urgent.size_bytes)
+        load, apart = self._ledger.load, [self._ledger.load_of(topic) for topic in self._apart]
+        return Load(
+            load.records - sum(one.records for one in apart),
+            load.size_bytes - sum(one.size_bytes for one in apart),
+        )
+
+    def fill_of(self, topic: str) -> float:
+        """Tell how much is taken of the part that the jobs of a topic count in: 1 for all of it."""
+        return max(part.fill() for part in self.parts if part.holds(topic))
 
     def heads(self) -> Mapping[Partition, int]:
         """Tell which partitions are held up by the few oldest of their jobs; below which offset these are.

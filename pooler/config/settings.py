@@ -91,6 +91,9 @@ class KafkaSettings(KafkaSecurity, Backoff):
     """The most partitions that a retry topic gets which we make; never more than the input topic has."""
     control_topic: str = "{input_topic}-control"
     """Where pods agree on what holds for all of them; empty to let each be for itself."""
+    batch_topic: str = "{input_topic}-batches"
+    """Where bulk jobs stand while they are spread, and what has become of their jobs is summed up; empty to
+    refuse bulk jobs. Without retry topics there is none either."""
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     """Whether answers and offsets go out in one transaction, or one behind the other, which may answer a job
     twice after a crash."""
@@ -149,6 +152,18 @@ class KafkaSettings(KafkaSecurity, Backoff):
             self.retry_topic.format(input_topic=self.input_topic, delay=_short(delay_s)): delay_s
             for delay_s in self.retry_delays_seconds
         }
+
+    @property
+    def batch_topic_name(self) -> str:
+        """The name of the batch topic; empty where there is none."""
+        if not self.retry_delays_seconds:
+            return ""
+        return self.batch_topic.format(input_topic=self.input_topic)
+
+    @property
+    def side_topics(self) -> Mapping[str, float]:
+        """Topics that are read beside the jobs and made where missing, each with its delay in seconds."""
+        return {**self.retry_topics, **({self.batch_topic_name: 0.0} if self.batch_topic_name else {})}
 
     @property
     def control_topic_name(self) -> str:
@@ -216,11 +231,15 @@ class KafkaSettings(KafkaSecurity, Backoff):
                 )
         return value
 
-    @field_validator("control_topic")
+    @field_validator("control_topic", "batch_topic")
     @classmethod
-    def _control_topic(cls, value: str, info: ValidationInfo) -> str:
+    def _named_after_input(cls, value: str, info: ValidationInfo) -> str:
         name = value.replace("{input_topic}", info.data.get("input_topic", ""))
         others = {info.data.get(key) for key in _TOPICS}
+        if info.field_name == "batch_topic":
+            others.add(
+                info.data.get("control_topic", "").replace("{input_topic}", info.data.get("input_topic", ""))
+            )
         if name and (not _TOPIC.fullmatch(name) or name in {".", "..", *others}):
             raise ValueError(f"expected the name of another topic, or nothing, got {value!r}")
         return value

@@ -10,8 +10,9 @@ import trio
 from pooler.flow.chronicle import Chronicle, chapter
 from pooler.flow.order import Order
 from pooler.flow.work import Work
+from pooler.model.batch import Found
 from pooler.model.job import Delivery, Direction, Job
-from pooler.model.outcome import Ended, Outcome, Parked, Status
+from pooler.model.outcome import Ended, Outcome, Parked, Spread, Status
 from pooler.ops.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -27,7 +28,7 @@ class Endings:
     """
 
     def __init__(
-        self, answers: trio.MemorySendChannel[Ended | Parked], order: Order, metrics: Metrics
+        self, answers: trio.MemorySendChannel[Ended | Parked | Spread], order: Order, metrics: Metrics
     ) -> None:
         self._answers = answers
         self._order = order
@@ -80,6 +81,15 @@ class Endings:
         )
         self.parked[remote] += 1
         self._metrics.parked(remote, step_s, reason)
+        self.dropped(work)
+
+    async def spread(self, work: Work, found: Found) -> None:
+        """Hand on the files that a visit at a bulk job's folder has found: an ending that is no answer.
+
+        Cancellation: either they are handed on, or the visit is still to be made.
+        """
+        await self._answers.send(Spread(work.delivery, found, work.attempts, work.forgiven))
+        log.info("job_spread", task_id=work.delivery.job.task_id, files=len(found.files), more=found.more)
         self.dropped(work)
 
     def dropped(self, work: Work) -> None:

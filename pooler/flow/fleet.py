@@ -1,12 +1,13 @@
 """All remotes, and the way a delivery takes to one of them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import trio
 
 from pooler.config.remotes import Connections
-from pooler.errors import JobError, PoolerError
+from pooler.errors import ErrorCode, JobError, PoolerError
 from pooler.flow.endings import Endings
 from pooler.flow.logins import CautiousConnector
 from pooler.flow.order import Order
@@ -15,7 +16,25 @@ from pooler.flow.remote import Remote
 from pooler.flow.work import Work
 from pooler.model.job import Delivery
 from pooler.model.outcome import Outcome
-from pooler.transfer.plan import plan
+from pooler.transfer.plan import Plan, plan
+
+BULK_RECORD_BYTES = 16 * 1024
+"""The largest record of a bulk job: each of its jobs is as large, and thousands are written together."""
+_VISIT_FILES = 2_000
+_VISIT_BYTES = 2 * 1024 * 1024
+"""Of the jobs that a visit makes: they go out in one transaction, which a slow broker has to end in time."""
+_ADDED_BYTES = 600
+
+
+def bulk_room(record_bytes: int) -> int:
+    """Tell how many jobs may be made of a bulk job at once, which are written in one transaction.
+
+    Args:
+        record_bytes: the size of its record's value.
+    """
+    if record_bytes > BULK_RECORD_BYTES:
+        return 0
+    return min(_VISIT_FILES, _VISIT_BYTES // (record_bytes + _ADDED_BYTES))
 
 
 class Fleet:
@@ -30,6 +49,8 @@ class Fleet:
         deadline_s: how long a job that says nothing may be tried, in seconds.
         hold: lets a job wait where its local folder cannot be used now; False where it can.
         parking: parks jobs that wait; None where none is parked.
+        bulk_room: how many files a visit at the folder of a bulk job may find, by the size of its record in
+            bytes; 0 where such a job is not let in.
         connectors: look for a new secret where the one there is was refused, by remote.
     """
 
@@ -44,6 +65,7 @@ class Fleet:
         deadline_s: float,
         hold: Callable[[Work], bool] = lambda _work: False,
         parking: Parking | None = None,
+        bulk_room: Callable[[int], int] = lambda _size: 0,
         connectors: Mapping[str, CautiousConnector] = MappingProxyType({}),
     ) -> None:
         self._remotes = remotes
@@ -55,6 +77,7 @@ class Fleet:
         self._deadline_s = deadline_s
         self._hold = hold
         self._parking = parking
+        self._bulk_room = bulk_room
         self._connectors = dict(connectors)
         self._looking: trio.Nursery | None = None
         self._driving: trio.Nursery | None = None
@@ -165,7 +188,7 @@ class Fleet:
     async def _take(self, delivery: Delivery) -> None:
         options = delivery.job.options
         try:
-            planned = plan(delivery.job, self._connections)
+            planned = self._visit(plan(delivery.job, self._connections), delivery)
         except JobError as error:
             await self._endings.refuse(delivery, Outcome.failed(error.code, str(error)))
             return
@@ -178,6 +201,23 @@ class Fleet:
         self._endings.admitted(work)
         if self._order.admit(work):
             await self._begin(work)
+
+    def _visit(self, planned: Plan, delivery: Delivery) -> Plan:
+        """Say where a bulk job goes on, and how far.
+
+        Raises:
+            JobError: ``INVALID_JOB``: it cannot be spread.
+        """
+        if planned.spread is None:
+            return planned
+        room = self._bulk_room(len(delivery.record.value or b""))
+        if not room:
+            raise JobError(
+                ErrorCode.INVALID_JOB,
+                f"{delivery.job.source}: a job of many files takes a kafka.batch_topic, and a record of "
+                f"{BULK_RECORD_BYTES} bytes at most",
+            )
+        return replace(planned, spread=planned.spread._replace(cursor=delivery.spreading.cursor, room=room))
 
     async def _begin(self, work: Work) -> None:
         """Let a job wait for a session, unless it is too late for that, or too early."""

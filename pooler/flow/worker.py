@@ -29,6 +29,7 @@ from pooler.flow.lane import Lane
 from pooler.flow.logbook import Done, Recall, remember_nothing
 from pooler.flow.parking import never_park
 from pooler.flow.work import Copy, Landed, Reply, Work
+from pooler.model.batch import Found
 from pooler.model.job import After, Delivery, Direction
 from pooler.model.outcome import Outcome, Status
 from pooler.storage.pipe import Pipes
@@ -41,12 +42,18 @@ from pooler.transfer.check import check
 from pooler.transfer.download import download
 from pooler.transfer.names import Author
 from pooler.transfer.session import Session
+from pooler.transfer.spread import spread
 from pooler.transfer.upload import upload
 
 log = structlog.get_logger(__name__)
 
 _EARLIEST_END = 0.9
 """Of its age, where a session may be replaced: those that began together must not all end together."""
+
+
+async def spread_nothing(work: Work, _found: Found) -> None:
+    """Stand in for what takes the files of a bulk job, where none is let in."""
+    raise AssertionError(f"nobody to spread {work.delivery.job.task_id}")
 
 
 class Membership(Protocol):
@@ -105,6 +112,7 @@ class Tools:
         note: notes what is done for a job, for whoever has to answer it if we die before.
         recall: tells what was done for a job by those who had it before.
         park: takes a job that is to be tried again after a pause in seconds; False where it is to wait here.
+        spread: takes the files of a bulk job that a visit at its folder has found.
         bandwidth: of the process.
     """
 
@@ -126,6 +134,7 @@ class Tools:
     note: Callable[[Done], Awaitable[object]] = remember_nothing
     recall: Recall = remember_nothing
     park: Callable[[Work, float], Awaitable[bool]] = never_park
+    spread: Callable[[Work, Found], Awaitable[None]] = spread_nothing
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
 
 
@@ -356,7 +365,9 @@ class Worker:
 
     async def _run(self, work: Work, attempt: Attempt, limit_s: float) -> Transferred:
         transfer = download if attempt.plan.direction is Direction.DOWNLOAD else upload
-        if attempt.plan.options.check:
+        if attempt.plan.spread is not None:
+            transfer = spread
+        elif attempt.plan.options.check:
             transfer = check
         with trio.move_on_after(limit_s) as self._trying:
             if self._broken_off or work.cancelled is not None:
@@ -374,6 +385,9 @@ class Worker:
         raise TransferTimeout(f"no end after {limit_s:g} s, {self.bytes_moved} bytes")
 
     async def _hand_on(self, work: Work, attempt: Attempt, done: Transferred) -> None:
+        if done.found is not None:
+            await self._tools.spread(work, done.found)
+            return
         outcome = Outcome(
             Status.SKIPPED if done.skipped else Status.SUCCESS,
             attempts=work.attempts,

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, NamedTuple
 
+from pooler.model.batch import NOT_YET, Filters, Spreading, is_bulk
+
 
 class Direction(enum.StrEnum):
     """Which way the bytes go, seen from the local folder."""
@@ -76,6 +78,8 @@ class Options:
         order_key: jobs with an equal one are done one after the other, in the order they came; None where
             the job minds nobody.
         urgent: the job goes before others of its remote that wait.
+        literal: the source is the name of one file, whatever characters it has.
+        filters: which files of a folder are meant; None where the job does not say.
     """
 
     overwrite: Overwrite = Overwrite.ALWAYS
@@ -92,6 +96,8 @@ class Options:
     check: bool = False
     order_key: str | None = None
     urgent: bool = False
+    literal: bool = False
+    filters: Filters | None = None
 
 
 def marker_of(path: str) -> str:
@@ -130,6 +136,11 @@ class Job:
     operation: Direction | None = None
     metadata: Any = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def bulk(self) -> bool:
+        """Whether it stands for many files, and is to be spread into a job for each."""
+        return not self.options.literal and is_bulk(self.source.path)
 
 
 class Origin(NamedTuple):
@@ -196,6 +207,7 @@ class Delivery:
         past: what it has behind it; None where it was never parked.
         not_before: when it may be begun, in the same seconds.
         urgent: whether it goes before others of its remote that wait.
+        spreading: how far a bulk job has come; of any other it means nothing.
     """
 
     job: Job
@@ -204,6 +216,7 @@ class Delivery:
     past: Past | None = None
     not_before: float = -inf
     urgent: bool = False
+    spreading: Spreading = NOT_YET
 
     @property
     def original(self) -> Record:

@@ -3,9 +3,10 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pooler.errors import ErrorCode
+from pooler.model.batch import Found
 from pooler.model.job import Delivery
 
 
@@ -74,6 +75,7 @@ class Outcome:
         failure: why; None unless ``status`` is failed.
         dialogue: the last lines of the dialogue with the server, secrets masked, for people; empty unless it
             failed there. It is in no record.
+        batch: what has become of the jobs of a bulk job; None for any other.
     """
 
     status: Status
@@ -94,6 +96,7 @@ class Outcome:
     marked: bool = False
     check: Mapping[str, str | int | None] | None = None
     dialogue: tuple[str, ...] = ()
+    batch: Mapping[str, Any] | None = None
 
     @classmethod
     def failed(
@@ -154,3 +157,20 @@ class Parked:
     attempts: int
     forgiven: int
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A bulk job of which the next files are found: an ending that is no answer.
+
+    Attributes:
+        delivery: what was asked for, and where it came from.
+        found: the files.
+        attempts: visits begun at the folder so far.
+        forgiven: those of them that do not count.
+    """
+
+    delivery: Delivery
+    found: Found
+    attempts: int
+    forgiven: int

@@ -6,6 +6,7 @@ from functools import partial
 
 from pooler.config.temp_name import NAME, TOKEN
 from pooler.errors import ErrorCode, JobError
+from pooler.model.batch import Found
 from pooler.storage.journal import Entry
 from pooler.storage.landing import PartFile
 from pooler.storage.pipe import Pipes
@@ -148,6 +149,7 @@ class Transferred:
         after: what an earlier run of the job did with the source; None where there was none.
         marked: whether the marker stands beside the destination.
         check: what was found, where nothing was to be done; else None.
+        found: of a bulk job, its next files; else None.
     """
 
     bytes_transferred: int = 0
@@ -162,3 +164,4 @@ class Transferred:
     after: str | None = None
     marked: bool = False
     check: Mapping[str, str | int | None] | None = None
+    found: Found | None = None

@@ -64,3 +64,8 @@ def former_author(name: str, own: str, token: str) -> str | None:
     if found is None or mine is None or found[2] != mine[2] or name == own:
         return None
     return found[1] if name.replace(found[0], token) == own else None
+
+
+def is_on_its_way(name: str) -> bool:
+    """Tell whether a name is one that we give to files that are not whole."""
+    return _TOKEN.search(name) is not None

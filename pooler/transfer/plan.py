@@ -7,10 +7,12 @@ symbolic links do on the local side is the business of `pooler.storage.root`.
 import os
 import re
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pooler.config.remotes import Connections, FtpRemote
 from pooler.config.temp_name import BESIDE, TempName
 from pooler.errors import ErrorCode, JobError
+from pooler.model.batch import beneath, split
 from pooler.model.job import After, Direction, Endpoint, Job, Options, Overwrite, Verify, marker_of
 
 
@@ -30,6 +32,8 @@ class Plan:
         temp_name: what an upload is called until it is whole.
         base_path: what an absolute folder of that name is below; without a ``/`` at its end.
         write_only: whether nothing can be asked about what was uploaded.
+        spread: of a bulk job, what its files are called, and behind which name they begin; None of any other.
+            The two ends are those of a file that stands for all of them.
     """
 
     direction: Direction
@@ -43,6 +47,7 @@ class Plan:
     temp_name: TempName = BESIDE
     base_path: str = ""
     write_only: bool = False
+    spread: "SpreadPlan | None" = None
 
     @property
     def destination(self) -> tuple[str, str]:
@@ -61,7 +66,22 @@ class Plan:
         return f"{beside}/{folder}" if folder else beside
 
 
+class SpreadPlan(NamedTuple):
+    """Which files of a folder are to be found next.
+
+    Attributes:
+        pattern: of their names.
+        cursor: they come behind it, in the order of names.
+        room: how many at most.
+    """
+
+    pattern: str
+    cursor: str = ""
+    room: int = 0
+
+
 _NAME_MAX_BYTES = 255
+_STANDS_FOR_ALL = "file"
 _ENDS_A_LINE = re.compile(r"[\r\n\0]")
 
 
@@ -75,6 +95,8 @@ def plan(job: Job, connections: Connections) -> Plan:
     Raises:
         JobError: ``UNKNOWN_REMOTE``, ``INVALID_JOB`` or ``PATH_OUTSIDE_ROOT``, with what is wrong.
     """
+    if job.bulk:
+        return _plan_of_many(job, connections)
     for end in (job.source, job.destination):
         if end.remote not in connections:
             raise JobError(ErrorCode.UNKNOWN_REMOTE, f"{end.remote!r}: no such section in connections.ini")
@@ -108,6 +130,28 @@ def plan(job: Job, connections: Connections) -> Plan:
         if local_parts == moved_parts or remote_path == moved_path:
             raise JobError(ErrorCode.INVALID_JOB, f"{job.source}: is to be moved to where it is")
     return replace(found, moved_parts=moved_parts, moved_path=moved_path)
+
+
+def _plan_of_many(job: Job, connections: Connections) -> Plan:
+    try:
+        folder, pattern = split(job.source.path)
+        destination = beneath(job.destination.path, _STANDS_FOR_ALL)
+    except ValueError as error:
+        raise JobError(ErrorCode.INVALID_JOB, str(error)) from error
+    options = replace(
+        job.options,
+        literal=True,
+        move_to=None
+        if job.options.move_to is None
+        else f"{job.options.move_to.rpartition('/')[0]}/.{_STANDS_FOR_ALL}",
+    )
+    one = replace(
+        job,
+        source=job.source._replace(path=f"{folder}/{_STANDS_FOR_ALL}"),
+        destination=job.destination._replace(path=destination),
+        options=options,
+    )
+    return replace(plan(one, connections), spread=SpreadPlan(pattern))
 
 
 def plan_of(

@@ -79,7 +79,8 @@ async def test_all_topics_are_subscribed_to(pumps: Pumps, monkeypatch: pytest.Mo
     monkeypatch.setattr(pumps.consumer, "subscribe", noting)
     async with pumps.running(HERE):
         await trio.lowlevel.checkpoint()
-    assert topics == ["ftp-tasks", *(f"ftp-tasks-retry-{delay}" for delay in ("10s", "1m", "10m", "1h"))]
+    retries = [f"ftp-tasks-retry-{delay}" for delay in ("10s", "1m", "10m", "1h")]
+    assert topics == ["ftp-tasks", *retries, "ftp-tasks-batches"]
 
 
 @pytest.mark.parametrize(("end", "stopped"), [(0, [tuple(HERE)]), (100, [tuple(HERE), tuple(PARKED)])])

@@ -80,7 +80,7 @@ async def test_they_are_as_safe_as_the_input_topic_and_have_room(monkeypatch: py
     admin = FakeAdmin("ftp-tasks", "ftp-tasks-retry-1m")
     await make(admin, monkeypatch)
     assert [topic.name for topic in admin.made] == [
-        f"ftp-tasks-retry-{delay}" for delay in ("10s", "10m", "1h")
+        f"ftp-tasks-{kind}" for kind in ("retry-10s", "retry-10m", "retry-1h", "batches")
     ]
     assert {(topic.num_partitions, topic.replication_factor) for topic in admin.made} == {(4, 3)}
     configs = admin.made[-1].topic_configs
@@ -101,7 +101,11 @@ async def test_no_more_partitions_than_the_input_topic_has(monkeypatch: pytest.M
     [
         (FakeAdmin(), {}),  # there is no input topic: the checks tell
         (FakeAdmin("ftp-tasks"), {"retry_delays_seconds": ()}),
-        (FakeAdmin("ftp-tasks", "ftp-tasks-retry-1s"), {"retry_delays_seconds": (1,)}),
+        (FakeAdmin("ftp-tasks", "ftp-tasks-retry-1s"), {"retry_delays_seconds": (1,), "batch_topic": ""}),
+        (
+            FakeAdmin("ftp-tasks", "ftp-tasks-retry-1s", "ftp-tasks-batches"),
+            {"retry_delays_seconds": (1,)},
+        ),
     ],
 )
 async def test_where_none_is_missing_none_is_made(
@@ -115,7 +119,7 @@ async def test_another_pod_may_be_faster(monkeypatch: pytest.MonkeyPatch) -> Non
     admin = FakeAdmin("ftp-tasks", refusal=ALREADY_THERE)
     with structlog.testing.capture_logs() as events:
         await make(admin, monkeypatch)
-    assert len(admin.made) == 4
+    assert len(admin.made) == 5
     assert events == []
 
 
@@ -123,7 +127,8 @@ async def test_where_we_may_not_the_command_is_told(monkeypatch: pytest.MonkeyPa
     admin = FakeAdmin("ftp-tasks", refusal=NOT_ALLOWED)
     with pytest.raises(ConfigError) as caught:
         await make(admin, monkeypatch, retry_delays_seconds=(10, 60), bootstrap_servers=("a:1", "b:2"))
-    assert len(caught.value.problems) == 2
+    assert len(caught.value.problems) == 3
+    assert caught.value.problems[2].endswith(', or kafka.batch_topic: "" to refuse bulk jobs')
     assert (
         "kafka-topics --bootstrap-server a:1,b:2 --create --topic ftp-tasks-retry-10s "
         "--partitions 4 --replication-factor 3 --config cleanup.policy=delete --config retention.ms="

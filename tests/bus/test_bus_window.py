@@ -13,13 +13,14 @@ URGENT = "urgent-tasks"
 class Rig:
     """A window of 40 records and 4,000 bytes, and what is read into it."""
 
-    def __init__(self, priority_topic: str = URGENT) -> None:
+    def __init__(self, priority_topic: str = URGENT, batch_topic: str = "") -> None:
         settings = KafkaSettings(
             window_records=40,
             window_bytes=4_000,
             max_record_bytes=4_000,
             max_poll_records=5,
             priority_topic=priority_topic,
+            batch_topic=batch_topic,
         )
         self.ledger = Ledger()
         self.window = Window(self.ledger, settings)
@@ -115,3 +116,11 @@ def test_without_a_priority_topic_there_is_one_part() -> None:
     rig.read("ftp-tasks", 40)
     assert [part.fill() for part in rig.window.parts] == [1.0]
     assert rig.window.crowded("ftp-tasks-retry-10s")
+
+
+def test_bulk_jobs_and_their_tallies_keep_no_job_from_being_read() -> None:
+    rig = Rig(priority_topic="", batch_topic="batches")
+    rig.read("batches", 10)
+    rig.window.look()
+    assert (rig.window.crowded("batches"), rig.window.crowded("ftp-tasks")) == (True, False)
+    assert (rig.window.fill_of("batches"), rig.window.fill_of("ftp-tasks")) == (1.0, 0.0)

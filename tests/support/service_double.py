@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from pooler.model.batch import Tally
 from pooler.model.control import Knob, Mode
 from pooler.ops.http.deployment import ALONE, DeploymentStatus
 from pooler.ops.http.everywhere import Query, Told
-from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand
+from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand, OpenBatch, open_batch
 from pooler.ops.http.ledger import AuditLedger, Deed
 from pooler.ops.http.questions import Receipt, answer
 from pooler.ops.http.reloading import ReloadReport
@@ -273,6 +274,9 @@ class ServiceDouble:
 
     def running(self) -> tuple[JobInHand, ...]:
         return tuple(job for job in self.in_hand if job.running)
+
+    def batches(self) -> tuple[OpenBatch, ...]:
+        return (open_batch(Tally("b-0-1-a", task_id="many", source="site-a:/out/", files=9, failed=1)),)
 
     def ended(self) -> Iterator[EndedJob]:
         return iter(self.ended_jobs)

@@ -11,9 +11,10 @@ from werkzeug.exceptions import BadRequest, NotFound
 
 from pooler.ops.http.auth import Caller, Guard, Scope
 from pooler.ops.http.everywhere import Query, Question, Together
-from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand
+from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand, OpenBatch
 from pooler.ops.http.pages import cursor_of, page_size, place_of
 from pooler.ops.http.questions import (
+    BATCHES,
     CANCEL,
     ENDED,
     FAILURES,
@@ -41,6 +42,19 @@ class RunningJobs:
     """
 
     jobs: tuple[JobInHand, ...]
+    silent: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBatches:
+    """Bulk jobs without a closing answer.
+
+    Attributes:
+        batches: the oldest first.
+        silent: pods that have said nothing.
+    """
+
+    batches: tuple[OpenBatch, ...]
     silent: tuple[str, ...]
 
 
@@ -161,6 +175,14 @@ def job_routes(service: Service, guard: Guard) -> Blueprint:
         told = await asked(RUNNING, service, query_args.pods, query)
         jobs = merged(told.answers, lambda job: (job.bytes_per_s or 0, -(job.running_s or 0)))
         return RunningJobs(tuple(jobs), told.silent)
+
+    @routes.get("/batches")
+    @answers(guard, Scope.READ, OpenBatches, HTTPStatus.BAD_REQUEST)
+    @validate_querystring(WhichRunning)
+    async def batches(_caller: Caller, query_args: WhichRunning) -> OpenBatches:
+        """List the bulk jobs that are not closed, with what has become of their jobs, the oldest first."""
+        told = await asked(BATCHES, service, query_args.pods, {"limit": page_size(query_args.limit)})
+        return OpenBatches(tuple(merged(told.answers, lambda batch: batch.since)), told.silent)
 
     @routes.get("/jobs/ended")
     @answers(guard, Scope.READ, EndedJobs, HTTPStatus.BAD_REQUEST)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pooler.flow.chronicle import Chapter, Chronicle, short
 from pooler.flow.work import Work
 from pooler.flow.worker import Worker
+from pooler.model.batch import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,59 @@ class JobInHand:
     cancelled: str | None
     last_error: str | None
     pod: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBatch:
+    """A bulk job that has no closing answer yet.
+
+    Attributes:
+        id: names it.
+        task_id: the sender's name for it.
+        source: what is spread.
+        since: when it was first read.
+        spread: whether all of its jobs are made.
+        files: jobs that it was spread into, so far.
+        files_bytes: of their files, as far as that was told.
+        succeeded: those of them that succeeded.
+        skipped: those that found their file there.
+        failed: those that failed.
+        bytes: that were copied.
+        codes: why they failed, and how many of each.
+        pod: who sums it up.
+    """
+
+    id: str
+    task_id: str
+    source: str
+    since: str
+    spread: bool
+    files: int
+    files_bytes: int
+    succeeded: int
+    skipped: int
+    failed: int
+    bytes: int
+    codes: dict[str, int]
+    pod: str = ""
+
+
+def open_batch(tally: Tally) -> OpenBatch:
+    """Tell of a bulk job."""
+    return OpenBatch(
+        id=tally.batch,
+        task_id=short(tally.task_id),
+        source=short(tally.source),
+        since=dt.datetime.fromtimestamp(tally.since_ms / 1000, dt.UTC).isoformat(timespec="seconds"),
+        spread=tally.parent is not None,
+        files=tally.files,
+        files_bytes=tally.files_bytes,
+        succeeded=tally.succeeded,
+        skipped=tally.skipped,
+        failed=tally.failed,
+        bytes=tally.bytes,
+        codes=dict(tally.codes),
+    )
 
 
 @dataclass(frozen=True, slots=True)

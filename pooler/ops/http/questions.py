@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from pooler.ops.http.everywhere import Query, Question
-from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand
+from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand, OpenBatch
 from pooler.ops.http.ledger import Deed
 from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.http.service import PartitionStatus, Service, ServiceStatus
@@ -54,7 +54,7 @@ class Receipt:
 
 
 T = TypeVar("T")
-P = TypeVar("P", JobInHand, EndedJob, PartitionStatus, Deed)
+P = TypeVar("P", JobInHand, EndedJob, OpenBatch, PartitionStatus, Deed)
 
 
 def _ours(service: Service, told: Sequence[P]) -> tuple[P, ...]:
@@ -63,6 +63,10 @@ def _ours(service: Service, told: Sequence[P]) -> tuple[P, ...]:
 
 async def _running(service: Service, query: Query) -> tuple[JobInHand, ...]:
     return _ours(service, service.running()[: int(query.get("limit", _MOST_RUNNING))])
+
+
+async def _batches(service: Service, query: Query) -> tuple[OpenBatch, ...]:
+    return _ours(service, service.batches()[: int(query.get("limit", _MOST_RUNNING))])
 
 
 async def _ended(service: Service, query: Query) -> tuple[EndedJob, ...]:
@@ -133,6 +137,7 @@ async def _receipt(service: Service, query: Query) -> Receipt | None:
 
 
 RUNNING: Final = Question("running", tuple[JobInHand, ...], _running)
+BATCHES: Final = Question("batches", tuple[OpenBatch, ...], _batches)
 ENDED: Final = Question("ended", tuple[EndedJob, ...], _ended)
 FAILURES: Final = Question("failures", tuple[FailureCause, ...], _failures)
 FIND: Final = Question("find", Found, _find)
@@ -148,6 +153,7 @@ _ALL: Final[Mapping[str, Question[Service, Any]]] = {
     question.name: question
     for question in (
         RUNNING,
+        BATCHES,
         ENDED,
         FAILURES,
         FIND,

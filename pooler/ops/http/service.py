@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pooler.model.control import Knob, Mode
 from pooler.ops.http.deployment import DeploymentStatus
 from pooler.ops.http.everywhere import Asker
-from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand
+from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand, OpenBatch
 from pooler.ops.http.ledger import AuditLedger, Deed
 from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.readings import BreakerState, PartitionState
@@ -415,6 +415,10 @@ class Service(Asker, Protocol):
 
     def running(self) -> tuple[JobInHand, ...]:
         """Tell of the jobs that sessions work on at this moment, the slowest first."""
+        ...
+
+    def batches(self) -> tuple[OpenBatch, ...]:
+        """Tell of the bulk jobs that this pod sums up, the oldest first."""
         ...
 
     def ended(self) -> Iterator[EndedJob]:
