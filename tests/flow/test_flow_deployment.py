@@ -2,6 +2,7 @@
 
 import pytest
 
+from pooler.flow import deployment as known
 from pooler.flow.deployment import Deployment
 from pooler.model.control import Gone, Knob, Login, Mode, PodNews, Setting, Trial
 
@@ -25,12 +26,21 @@ def test_the_newest_of_each_setting_holds_until_it_is_taken_back() -> None:
     assert (deployment.mode("far"), deployment.number("far", Knob.MAX_SESSIONS)) == (Mode.DRAIN, None)
 
 
-def test_what_is_said_of_a_remote_that_is_not_configured_is_not_kept() -> None:
+def test_what_is_said_of_remotes_that_are_not_configured_yet_is_kept_within_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(known, "_SETTINGS", 5)
+    monkeypatch.setattr(known, "_REMOTES", 5)
     deployment = Deployment(["far"])
-    deployment.hear(Setting("near", Knob.MAX_SESSIONS, 3, "anna", 1.0), 0.0)
-    deployment.hear(Login("near", "abc", Trial.REFUSED, "a", "pod-a", 1.0), 0.0)
-    assert deployment.setting("near", Knob.MAX_SESSIONS) is None
-    assert deployment.refusals("near") == []
+    for number in range(20):
+        deployment.hear(Setting(f"near-{number}", Knob.MAX_SESSIONS, 3, "anna", 1.0), 0.0)
+        deployment.hear(Login(f"near-{number}", "abc", Trial.REFUSED, "a", "pod-a", 1.0), 0.0)
+    kept = [n for n in range(20) if deployment.setting(f"near-{n}", Knob.MAX_SESSIONS) is not None]
+    refused = [n for n in range(20) if deployment.refusals(f"near-{n}")]
+    assert kept == refused == list(range(5))
+    # Those that are configured are heard all the same.
+    deployment.hear(Setting("far", Knob.MAX_SESSIONS, 4, "anna", 1.0), 0.0)
+    assert deployment.number("far", Knob.MAX_SESSIONS) == 4
 
 
 def test_logins_and_pods_have_a_bound() -> None:
