@@ -153,6 +153,14 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as a site, in .cache/site: a warning is an error, and so is what it would fetch."""
+    session.install("mkdocs-material>=9.6,<10")
+    session.run("mkdocs", "build", "--strict", *session.posargs)
+    session.run("python", "tests/docs/offline.py", ".cache/site")
+
+
+@nox.session
 def rehearsal(session: nox.Session) -> None:
     """Deploy, roll back, scale and lose pods, without a cluster; arguments as of tests.rehearsal. Root."""
     session.install("-e", ".[test]")

@@ -34,6 +34,8 @@ from tests.rehearsal.traffic import DEAD_LETTERS, HELD, SERVER, TASKS, TOPICS, T
 from tests.support.kafka import committed, create_topics
 from tests.support.servers import RunningServer
 
+SESSIONS = 4
+"""Of each pod on each remote."""
 _GROUP = "ftp-pooler"
 _POLL_S = 0.25
 _WITHIN_S = 30.0
@@ -105,7 +107,7 @@ class Stage:
         server = self.server
         remotes = "".join(
             f"[{name}]\ntype = ftp\nhost = {server.host}\nport = {server.port}\nuser = {server.user}\n"
-            f"pass = {server.password}\nmax_sessions = 4\n\n"
+            f"pass = {server.password}\nmax_sessions = {SESSIONS}\n\n"
             for name in (SERVER, HELD)
         )
         local = f"[local]\ntype = local\nbase_path = {self.shared}\n"
@@ -214,7 +216,9 @@ class _Company:
         told = [tell(one, DEAD_LETTERS) for one in traffic.answers]
         judge_answers(verdict, truth, told, exactly_once=True)
         judge_files(verdict, truth, told)
-        verdict.find("temporary files left", leftovers([stage.shared, stage.server.root]))
+        # What two lost machines had begun is swept after transfer.sweep_after_seconds: not within the play.
+        left = leftovers([stage.shared, stage.server.root])
+        verdict.find("temporary files left", left, allowed=2 * SESSIONS)
         with closing(Overseer(stage.bootstrap)) as overseer:
             verdict.find("offsets not committed", range(overseer.uncommitted(_GROUP, TASKS)))
         verdict.find("done though paused", traffic.too_early())

@@ -12,7 +12,7 @@ from tests.rehearsal.pods import Place, Pod, addresses
 from tests.rehearsal.releases import Release
 
 _LOOK_S = 0.1
-READY_WITHIN_S = 90.0
+READY_WITHIN_S = 240.0
 
 
 class NotReadyError(Exception):
