@@ -608,17 +608,31 @@ async def test_a_part_that_is_left_is_removed_though_no_job_comes_any_more(
         assert len(server.connects) == logins
 
 
+async def test_what_the_dead_left_is_removed_though_all_sessions_are_idle(
+    autojump_clock: MockClock, server: FakeServer, tmp_path: Path
+) -> None:
+    flow = Flow(tmp_path, Shape(limit=1), far=server)
+    async with flow.running():
+        await flow.give(download("one"))
+        await answered(flow, 1)
+        await trio.sleep(1)
+        flow.fleet.inherit("far", "/part")
+        await trio.sleep(10)
+        assert server.removed == ["/part"]
+
+
 async def test_a_server_that_is_away_is_not_tried_for_ever_for_a_part(
     autojump_clock: MockClock, server: FakeServer, tmp_path: Path
 ) -> None:
     (tmp_path / "source").write_bytes(CONTENT)
     server.on_transfer = failing({1: SessionLost("gone")})
+    server.on_connect = failing({number: away() for number in range(2, 1000)})
     flow = Flow(tmp_path, Shape(attempts=1), far=server)
     async with flow.running():
         await flow.give(upload("one"))
         await answered(flow, 1)
-        server.on_connect = always(away)
         await trio.sleep(10_000)
+        assert list(server.stored.values()) == [b"part"]
         tried = len(server.connects)
         await trio.sleep(10_000)
         assert len(server.connects) == tried
