@@ -145,6 +145,14 @@ def page(session: nox.Session) -> None:
 
 
 @nox.session
+def alerts(session: nox.Session) -> None:
+    """promtool on the alert rules and on the metrics; the dashboard, and the runbook. Debian."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.support.install", "alerts")
+    session.run("pytest", "-m", "alerts", *(session.posargs or ["tests/alerts"]))
+
+
+@nox.session
 def chaos(session: nox.Session) -> None:
     """Kill, freeze, cut and slow everything for five minutes; arguments are those of tests.chaos. As root."""
     session.install("-e", ".[test]")

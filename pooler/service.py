@@ -98,6 +98,7 @@ class RunningService:
         self.hosts = dict(hosts)
         self.ledger = AuditLedger()
         self.reloader: Reloader | None = None
+        self._owners: dict[str, str] = {}
         self._drain = drain
         self._steering = steering
         self._receipts = Receipts()
@@ -119,7 +120,9 @@ class RunningService:
     def configured(self, configuration: Configuration) -> None:
         """Go by this configuration from now on."""
         self._configuration = configuration
-        self.hosts = {remote.name: remote.host for remote in configuration.connections.remotes}
+        remotes = configuration.connections.remotes
+        self.hosts = {remote.name: remote.host for remote in remotes}
+        self._owners = {remote.name: remote.owner or "" for remote in remotes}
 
     def post_by(self, letterbox: Letterbox | None) -> None:
         """Submit jobs this way from now on; None for no more."""
@@ -300,6 +303,7 @@ class RunningService:
                 host=self.hosts.get(name, ""),
                 state=remote.breaker.state.value,
                 breaker_retry_s=_in_seconds(remote.breaker.opens_until, now),
+                owner=self._owners.get(name, ""),
                 paused=remote.paused,
                 busy=sum(worker.work is not None for worker in remote.workers),
                 idle=sum(worker.work is None for worker in remote.workers),

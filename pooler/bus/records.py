@@ -104,6 +104,19 @@ _STUB_FROM_BYTES = 512  # what is smaller is hardly larger than what would stand
 _STUB_NOTE = "too large for this topic; the record that this answers has it whole"
 
 
+def job_schema() -> dict[str, Any]:
+    """Make the JSON Schema of a job: one of its two forms, and nothing of the other."""
+    forms, parts = msgspec.json.schema_components([_Flat, _Nested], ref_template="#/$defs/{name}")
+    others = (("source", "destination"), _FLAT_FIELDS)
+    return {
+        "oneOf": [
+            {"allOf": [form, {"not": {"anyOf": [{"required": [name]} for name in names]}}]}
+            for form, names in zip(forms, others, strict=True)
+        ],
+        "$defs": parts,
+    }
+
+
 def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     """Tell how many bytes a record takes, to within the few bytes of its lengths."""
     return len(key or b"") + len(value or b"") + sum(len(name) + len(content) for name, content in headers)

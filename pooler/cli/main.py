@@ -23,6 +23,7 @@ GROUPS = (
     ("remote", "pooler.cli.admin.remote:app", "See and steer the remotes of a running service."),
     ("top", "pooler.cli.admin.top:top", "Watch the remotes of a running service."),
     ("openapi", "pooler.cli.admin.openapi:openapi", "Print the document of the admin API."),
+    ("schema", "pooler.cli.schema:schema", "Make the schemas of records, configuration and API."),
     ("doctor", "pooler.cli.doctor:doctor", "Check all that the service needs."),
     ("config", "pooler.cli.config:app", "Look at the configuration."),
 )

@@ -52,7 +52,7 @@ FTP_KEYS = frozenset(
         "charset", "unicode_form", "encoding", "disable_utf8", "path_style", "transfer_type", "after_login",
         "before_store", "disable_mlsd", "force_list_hidden", "timezone", "mdtm_timezone", "writing_mdtm",
         "double_iac", "temp_name", "in_place", "write_only", "verify", "max_sessions",
-        "max_sessions_total", "concurrency", "limit_group", "connects_per_minute",
+        "max_sessions_total", "concurrency", "limit_group", "owner", "connects_per_minute",
         "data_connections_per_second", "idle_timeout", "max_session_age", "bandwidth", "bandwidth_total",
         "maintenance", "close_timeout", "shut_timeout", "checksum_timeout", "noop_after",
     }
@@ -146,6 +146,7 @@ def ftp_remote(keys: Keys, environ: Mapping[str, str], file_format: Format) -> F
         max_sessions=keys.read("max_sessions", lambda text: whole(text, 1, 10_000), concurrency or None),
         max_sessions_total=keys.read("max_sessions_total", lambda text: whole(text, 1, 100_000), None),
         limit_group=keys.read("limit_group", line, None),
+        owner=keys.read("owner", line, None),
         connects_per_minute=keys.read("connects_per_minute", lambda text: whole(text, 1, 100_000), None),
         data_connections_per_s=keys.read("data_connections_per_second", _per_second, None),
         bandwidth_bytes_per_s=keys.read("bandwidth", _bandwidth, None),

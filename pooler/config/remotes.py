@@ -71,6 +71,7 @@ class FtpRemote:
         max_sessions: the most sessions on it; None leaves it to ``pool.max_sessions_per_connection``.
         max_sessions_total: the most sessions on it of all processes together; None for no such bound.
         limit_group: shares its limits with all remotes that name the same group; None for nobody.
+        owner: who is told of trouble with it; None for nobody in particular.
         connects_per_minute: the most logins; None leaves it to ``pool.connects_per_minute``.
         data_connections_per_s: the most data connections a second; None leaves it to
             ``pool.data_connections_per_second``.
@@ -137,6 +138,7 @@ class FtpRemote:
     max_sessions: int | None = None
     max_sessions_total: int | None = None
     limit_group: str | None = None
+    owner: str | None = None
     connects_per_minute: int | None = None
     data_connections_per_s: float | None = None
     bandwidth_bytes_per_s: float | None = None

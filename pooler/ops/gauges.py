@@ -62,8 +62,18 @@ class _RemoteGauges:
         self._full = GaugeMetricFamily(
             "pooler_remote_full", "1 while a server has no room for uploads.", labels=["remote"]
         )
+        self._info = GaugeMetricFamily(
+            "pooler_remote_info",
+            "Who is told of trouble with a remote; always 1.",
+            labels=["remote", "owner"],
+        )
+        self._quiet = GaugeMetricFamily(
+            "pooler_remote_quiet", "1 while a remote is paused, or in maintenance.", labels=["remote"]
+        )
 
     def read(self, remote: RemoteReading) -> None:
+        self._info.add_metric([remote.name, remote.owner], 1)
+        self._quiet.add_metric([remote.name], remote.paused or remote.maintenance_until is not None)
         self._sessions.add_metric([remote.name, "busy"], remote.busy)
         self._sessions.add_metric([remote.name, "idle"], remote.idle)
         self._limit.add_metric([remote.name], remote.limit)
@@ -73,7 +83,8 @@ class _RemoteGauges:
         self._full.add_metric([remote.name], remote.full_s is not None)
 
     def families(self) -> tuple[Metric, ...]:
-        return (self._sessions, self._limit, self._target, self._lane, self._breaker, self._full)
+        sessions = (self._sessions, self._limit, self._target)
+        return (*sessions, self._lane, self._breaker, self._full, self._info, self._quiet)
 
 
 class _FolderGauges:

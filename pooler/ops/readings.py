@@ -24,6 +24,21 @@ class RemoteReading(Protocol):
         ...
 
     @property
+    def owner(self) -> str:
+        """Who is told of trouble with it; empty for nobody in particular."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """Whether an operator has paused it."""
+        ...
+
+    @property
+    def maintenance_until(self) -> str | None:
+        """When its maintenance ends; None where it is in none."""
+        ...
+
+    @property
     def busy(self) -> int:
         """Sessions that work on a job."""
         ...

@@ -87,6 +87,8 @@ def test_gauges_are_read_at_each_scrape(metrics: Metrics) -> None:
     assert value(metrics, "pooler_lane_jobs", remote="site-a") == 7
     assert value(metrics, "pooler_breaker_state", remote="site-a") == 0
     assert value(metrics, "pooler_breaker_state", remote="site-b") == 2
+    assert value(metrics, "pooler_remote_info", remote="site-a", owner="team-a") == 1
+    assert value(metrics, "pooler_remote_quiet", remote="site-a") == 0
     assert value(metrics, "pooler_consumer_lag_records", topic="ftp-tasks", partition="0") == 5
     assert value(metrics, "pooler_consumer_lag_records", topic="ftp-tasks", partition="1") is None
     assert value(metrics, "pooler_partition_stopped", topic="ftp-tasks", partition="0") == 0

@@ -275,6 +275,35 @@ def install_cluster() -> None:
         Path(name, "bin").rename(target)
 
 
+def promtool() -> Path:
+    """Return the program that checks rules of Prometheus.
+
+    Raises:
+        MissingProgramError: it was not fetched yet.
+    """
+    program = cache() / "prometheus" / "usr" / "bin" / "promtool"
+    if not program.exists():
+        raise MissingProgramError(
+            f"promtool is missing at {program}: run `python -m tests.support.install alerts`, which unpacks"
+            " the Debian package prometheus there"
+        )
+    return program
+
+
+def install_alerts() -> None:
+    """Unpack promtool, which checks rules of Prometheus; nothing of it is started."""
+    target = cache() / "prometheus"
+    if target.is_dir():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".prometheus-") as name:
+        work = Path(name)
+        _apt("-o", "APT::Sandbox::User=root", "download", "prometheus", cwd=work)
+        for package in work.glob("*.deb"):
+            _run("dpkg", "-x", str(package), str(work / "unpacked"))
+        (work / "unpacked").rename(target)
+
+
 INSTALLERS: Mapping[str, Callable[[], None]] = {
     "servers": install_servers,
     "broker": install_broker,
@@ -283,6 +312,7 @@ INSTALLERS: Mapping[str, Callable[[], None]] = {
     "image": install_image,
     "manifests": install_manifests,
     "cluster": install_cluster,
+    "alerts": install_alerts,
 }
 
 

@@ -169,6 +169,7 @@ class ServiceDouble:
             host="ftp.example.com",
             state="closed",
             breaker_retry_s=None,
+            owner="team-a",
             paused=False,
             busy=1,
             idle=1,

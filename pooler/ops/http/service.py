@@ -51,6 +51,7 @@ class RemoteSummary:
         host: as configured.
         state: its breaker.
         breaker_retry_s: seconds until an open breaker lets a job through on trial; None unless open.
+        owner: who is told of trouble with it; empty where the configuration names nobody.
         paused: whether an operator has paused it.
         busy: sessions that work on a job.
         idle: sessions that wait for one.
@@ -72,6 +73,7 @@ class RemoteSummary:
     host: str
     state: BreakerState
     breaker_retry_s: float | None
+    owner: str
     paused: bool
     busy: int
     idle: int
