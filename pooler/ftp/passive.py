@@ -9,10 +9,10 @@ from typing import NamedTuple
 from pooler.errors import PeerProtocolError
 
 # RFC 1123 §4.1.2.6: neither the parentheses nor anything else may be counted on but six numbers and commas.
-_SIX_NUMBERS = re.compile(r"(?<!\d)(\d{1,3})" + r"\s*,\s*(\d{1,3})" * 5 + r"(?!\d)")
+_SIX_NUMBERS = re.compile(r"(?<!\d)(\d{1,3})" + r"\s*,\s*(\d{1,3})" * 5 + r"(?!\d)", re.ASCII)
 # The delimiter is any printable character; protocol and address between the first two are to be empty, and
 # are passed over where they are not.
-_EXTENDED = re.compile(r"\(([!-~])([^()]*?)\1([^()]*?)\1(\d{1,5})\1\)")
+_EXTENDED = re.compile(r"\(([!-~])([^()]*?)\1([^()]*?)\1(\d{1,5})\1\)", re.ASCII)
 # A reply may have 64 KiB, and the second pattern takes the square of that in time.
 _SEARCHED = 1000
 _MAX_BYTE = 255

@@ -1,8 +1,8 @@
 """One contract for sessions, kept over every server that we can run, plain and under TLS.
 
 The server of our own and pyftpdlib run everywhere; the others need root and ``python -m
-tests.support.install servers`` (marker `servers`). What makes data connections is kept over IPv6 as well, by
-``test_contract_ipv6``.
+tests.support.install servers`` (marker `servers`). Over IPv6 it is kept by ``test_contract_ipv6_whole``, and
+what makes data connections in all the ways to be secure by ``test_contract_ipv6``.
 """
 
 import hashlib
@@ -287,7 +287,7 @@ async def test_all_of_it_goes_through_a_proxy(
                 assert await fetch(session, "/proxied") == content(size)
             assert session.usable
         assert len(proxy.asked) == 1 + 2 * len(SIZES)
-        assert {host for host, _ in proxy.asked} == {"127.0.0.1"}
+        assert {host for host, _ in proxy.asked} == {remote.server.host}
 
 
 async def test_a_source_address_is_kept_to(remote: Remote) -> None:

@@ -26,7 +26,16 @@ def test_pasv(text: str, address: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "(1,2,3,4,5)", "(1,2,3,4,256,1)", "(999,2,3,4,5,6)", "(1,2,3,4,0,0)", "(1.2.3.4,5,6)", "x" * 9000],
+    [
+        "",
+        "(1,2,3,4,5)",
+        "(1,2,3,4,256,1)",
+        "(999,2,3,4,5,6)",
+        "(1,2,3,4,0,0)",
+        "(1.2.3.4,5,6)",
+        "(\u0661,2,3,4,5,6)",
+        "x" * 9000,
+    ],
 )
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(PeerProtocolError) as caught:
@@ -49,7 +58,18 @@ def test_epsv(text: str, port: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "(|||)", "(||||)", "(|||0|)", "(|||65536|)", "(|||123456|)", "(||!21|)", "|||21|", "(|||-1|)"],
+    [
+        "",
+        "(|||)",
+        "(||||)",
+        "(|||0|)",
+        "(|||65536|)",
+        "(|||123456|)",
+        "(||!21|)",
+        "|||21|",
+        "(|||-1|)",
+        "(|||\u0661|)",
+    ],
 )
 def test_what_is_no_port(text: str) -> None:
     with pytest.raises(PeerProtocolError):
