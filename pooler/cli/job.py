@@ -26,6 +26,13 @@ from pooler.model.job import Job, Origin, Record
 from pooler.ops import logs
 
 app = App(name="job")
+app.command("pooler.cli.jobs.again:retry", name="retry", help="Submit failed jobs once more.")
+app.command("pooler.cli.jobs.tailing:tail", name="tail", help="Show answers as they are written.")
+app.command(
+    "pooler.cli.jobs.validating:validate",
+    name="validate",
+    help="Look whether a list has jobs that can be begun.",
+)
 
 
 @app.command

@@ -6,6 +6,7 @@ This module imports next to nothing of the pooler: a command's own module is imp
 import os
 import sys
 from collections.abc import Iterable
+from typing import Literal
 
 from cyclopts import App
 
@@ -20,6 +21,7 @@ GROUPS = (
     ("demo", "pooler.cli.demo:demo", "Show the whole service on made-up files."),
     ("ftp", "pooler.cli.ftp:app", "Look at a server, by hand."),
     ("job", "pooler.cli.job:app", "Submit jobs; see and cancel those that are in hand."),
+    ("dlq", "pooler.cli.dlq:app", "See dead letters, and submit them anew."),
     ("remote", "pooler.cli.admin.remote:app", "See and steer the remotes of a running service."),
     ("top", "pooler.cli.admin.top:top", "Watch the remotes of a running service."),
     ("openapi", "pooler.cli.admin.openapi:openapi", "Print the document of the admin API."),
@@ -44,6 +46,16 @@ for _name, _group, _help in GROUPS:
 def show_version() -> None:
     """Print the version."""
     print(f"pooler {version()}")
+
+
+@app.command
+def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
+    """Print what makes a shell complete the words of this command.
+
+    Args:
+        shell: for which.
+    """
+    print(app.generate_completion(shell=shell))
 
 
 def main(tokens: Iterable[str] | None = None) -> int:

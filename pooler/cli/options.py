@@ -1,12 +1,17 @@
 """Options that several commands share."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from pooler.config import Configuration, load
+from pooler.errors import ConfigError
+
+_OVERRIDE = re.compile(r"(\w+)\.(\w+)=(.*)", re.DOTALL)
 
 
 @Parameter(name="*")
@@ -18,10 +23,12 @@ class Files:
         config: config.yaml; otherwise POOLER_CONFIG, otherwise etc/config.yaml where it exists.
         connections: connections.ini or rclone.conf; otherwise POOLER_CONNECTIONS, otherwise
             etc/connections.ini where it exists.
+        overrides: a setting over all else, such as ``-X kafka.client_id=me``; may be repeated.
     """
 
     config: Path | None = None
     connections: Path | None = None
+    overrides: Annotated[tuple[str, ...], Parameter(name="-X", negative="")] = ()
 
     def load(self) -> Configuration:
         """Read and check both files, with the environment over them.
@@ -29,7 +36,13 @@ class Files:
         Raises:
             ConfigError: with every mistake; `pooler.cli.main` shows them and exits with ``FATAL``.
         """
-        return load(self.config, self.connections, os.environ)
+        environment = dict(os.environ)
+        for override in self.overrides:
+            match = _OVERRIDE.fullmatch(override)
+            if match is None:
+                raise ConfigError(f"-X {override}: expected SECTION.KEY=VALUE")
+            environment[f"POOLER__{match[1]}__{match[2]}".upper()] = match[3]
+        return load(self.config, self.connections, environment)
 
 
 HERE = Files()
