@@ -355,7 +355,7 @@ async def test_each_action_and_each_refusal_is_logged(api: Address, log: io.Stri
 
 OTHER_ANSWERS = {
     "/v1/jobs": {"400", "409", "413", "422", "503"},
-    "/v1/jobs/running": {"400"}, "/v1/jobs/ended": {"400"}, "/v1/failures": {"400"},
+    "/v1/batches": {"400"}, "/v1/jobs/running": {"400"}, "/v1/jobs/ended": {"400"}, "/v1/failures": {"400"},
     "/v1/jobs/find": {"400", "404"}, "/v1/jobs/cancel": {"400", "404"},
     "/v1/partitions": {"400"}, "/v1/audit": {"400"}, "/v1/reload": {"400"}, "/v1/drain": {"400", "404"},
     "/v1/remotes/{name}/probe": {"404", "409"},
@@ -377,6 +377,7 @@ async def test_the_openapi_document_declares_every_route_and_answer(api: Address
         ("get", "/v1/pods"), ("post", "/v1/remotes/{name}/pause"), ("post", "/v1/remotes/{name}/resume"),
         ("post", "/v1/remotes/{name}/drain"), ("post", "/v1/remotes/{name}/limit"),
         ("post", "/v1/remotes/{name}/bandwidth"), ("post", "/v1/remotes/{name}/reset"), ("post", "/v1/drain"),
+        ("get", "/v1/batches"),
         ("get", "/v1/jobs/running"), ("get", "/v1/jobs/ended"), ("get", "/v1/jobs/find"),
         ("get", "/v1/failures"), ("post", "/v1/jobs/cancel"), ("post", "/v1/jobs"), ("get", "/v1/audit"),
         ("get", "/v1/config"), ("get", "/v1/service"), ("post", "/v1/reload"),
