@@ -370,7 +370,7 @@ class ApiSettings(Section):
     port: Port = 8080
     """The port they listen on; 0 takes any that is free."""
     token_file: Path | None = None
-    """The file of bearer tokens, hashed; without it only callers on loopback may operate."""
+    """The file of bearer tokens, hashed; without it only callers on loopback may read and operate."""
 
 
 class MetricsSettings(Section):

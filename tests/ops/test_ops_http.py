@@ -317,8 +317,25 @@ async def test_without_tokens_neither_browsers_nor_proxies_may_act(
     open_api: Address, service: ServiceDouble, headers: dict[str, str]
 ) -> None:
     assert_problem(await ask(open_api, "POST", "/v1/drain", headers), 403, "/v1/drain")
-    assert (await ask(open_api, "GET", "/v1/status", headers)).status == 200
+    # A browser may look, where it was sent to loopback by name; what a proxy hands on may come from anybody.
+    proxy = "Forwarded" in headers or "X-Forwarded-For" in headers
+    assert (await ask(open_api, "GET", "/v1/status", headers)).status == (403 if proxy else 200)
     assert service.calls == []
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8080", 200), ("localhost:8080", 200), ("[::1]:8080", 200), ("LocalHost", 200),
+        ("evil.example.com:8080", 403), ("127.0.0.1.example.com", 403), ("192.0.2.1:8080", 403),
+    ],
+)  # fmt: skip
+async def test_without_tokens_nobody_reads_under_another_name(
+    service: ServiceDouble, host: str, status: int
+) -> None:
+    caller = create_app(service, ()).test_client()
+    answer = await caller.get("/v1/status", headers={"Host": host}, scope_base={"client": ("127.0.0.1", 1)})
+    assert answer.status_code == status
 
 
 @pytest.mark.parametrize(
@@ -337,7 +354,8 @@ async def test_without_tokens_only_loopback_may_act(
     answer = await caller.post("/v1/drain", headers=spoofed, scope_base={"client": client})
     assert answer.status_code == status
     assert service.calls == ([("drain",)] if status == 202 else [])
-    assert (await caller.get("/v1/status", scope_base={"client": client})).status_code == 200
+    read = await caller.get("/v1/status", headers=spoofed, scope_base={"client": client})
+    assert read.status_code == (200 if status == 202 else 403)
 
 
 async def test_each_action_and_each_refusal_is_logged(api: Address, log: io.StringIO) -> None:

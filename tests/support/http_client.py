@@ -30,7 +30,7 @@ class Answer:
 
 def encode(method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> bytes:
     """Write a request."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: test", f"Content-Length: {len(body)}"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 

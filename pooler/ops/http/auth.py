@@ -7,9 +7,9 @@ over. A token must be long and random, as a plain hash protects no other::
     token=$(openssl rand -hex 32)
     printf %s "$token" | sha256sum | sed 's/^/operate:/; s/ .*/:alice/' >> tokens
 
-Without any token configured everybody may read, the names of files among the rest, and only callers on
-loopback may act: a shell in the pod, ``kubectl port-forward``. What a browser or a proxy
-sends does not count as loopback: any page and anybody may stand behind it.
+Without any token configured only callers on loopback may read and act: a shell in the pod, ``kubectl
+port-forward``. What a proxy sends does not count as loopback, as anybody may stand behind it. What a browser
+sends may read, where it was told to look on loopback, and not act: any page may stand behind it.
 """
 
 import enum
@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 import trio
@@ -40,7 +41,8 @@ MAX_FAILURES: Final = 10
 _WINDOW_S: Final = 60.0
 _MAX_ADDRESSES: Final = 1024
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_NOT_LOCAL_HEADERS: Final = ("Origin", "Sec-Fetch-Site", "Forwarded", "X-Forwarded-For", "X-Real-IP")
+_PROXY_HEADERS: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+_NOT_LOCAL_HEADERS: Final = ("Origin", "Sec-Fetch-Site", *_PROXY_HEADERS)
 
 
 class Scope(enum.IntEnum):
@@ -196,9 +198,12 @@ class Guard:
         # From the connection itself, whatever the headers say.
         address = str(client[0]) if client else ""
         if not self.tokens:
-            if scope is not Scope.READ and not _is_local(address, request):
+            if not (_may_read(address, request) if scope is Scope.READ else _is_local(address, request)):
+                does = "read" if scope is Scope.READ else "act"
                 raise self._refused(
-                    request, address, Forbidden("No tokens are configured: only callers on loopback may act.")
+                    request,
+                    address,
+                    Forbidden(f"No tokens are configured: only callers on loopback may {does}."),
                 )
             return Caller("anonymous", address, self.ledger)
         token = self._token_of(request, address)
@@ -250,6 +255,22 @@ class Guard:
 def _is_local(address: str, request: Request) -> bool:
     if any(name in request.headers for name in _NOT_LOCAL_HEADERS):
         return False
+    return _is_loopback(address)
+
+
+def _may_read(address: str, request: Request) -> bool:
+    """Tell whether it comes from loopback and was sent there by name.
+
+    A page of another site cannot read what we answer, unless its own name leads to loopback too: then its
+    browser says that name as the host.
+    """
+    if any(name in request.headers for name in _PROXY_HEADERS):
+        return False
+    host = urlsplit(f"//{request.host}").hostname or ""
+    return _is_loopback(address) and (host == "localhost" or _is_loopback(host))
+
+
+def _is_loopback(address: str) -> bool:
     try:
         parsed = _parsed(address)
     except ValueError:
