@@ -289,8 +289,8 @@ class ControlConnection:
             raise RuntimeError("a profile with TLS needs a context")
         try:
             self._connection.wrap_tls(self._context, self._profile.server_name)
-            self._connection.begin_tls()
-            self._group_asked_for = group_asked_for(await self._connection.tls_answer())
+            if not self._connection.begin_tls():
+                self._group_asked_for = group_asked_for(await self._connection.tls_answer())
             await self._connection.finish_tls()
         except OSError as error:
             raise TlsError(f"TLS handshake with {self._address}: {error}") from error

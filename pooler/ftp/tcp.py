@@ -232,13 +232,20 @@ class TcpConnection:
             session=session,
         )
 
-    def begin_tls(self) -> None:
-        """Send our first words of the handshake, as far as that goes without waiting."""
-        with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+    def begin_tls(self) -> bool:
+        """Send our first words of the handshake, and go on as far as that goes without waiting.
+
+        Returns:
+            Whether all has been said: the answer may have come before we looked for one.
+        """
+        try:
             self._wrapped().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        return True
 
     async def tls_answer(self) -> bytes:
-        """Wait for the beginning of the server's answer to `begin_tls`, and leave it where it is.
+        """Wait for the server's next words in a handshake that has not ended, and leave them where they are.
 
         Returns:
             Bytes as they are on the wire; nothing at the end of the connection.

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import select
 import ssl
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 
 from pooler.errors import DataConnectionError, ReplyError, TlsError
 from pooler.ftp.connector import FtpConnector
+from pooler.ftp.profile import Profile
 from pooler.ftp.tls import group_asked_for
 from tests.support.moving import fetch, store
 from tests.support.scripted import Connection, Script, ScriptedServer, scripted_server
+from tests.support.servers import TlsVersion, running_server
 
 CONTENT = bytes(range(256)) * 1000
 GROUPS = ["prime256v1", "secp384r1", "secp521r1"]
@@ -230,4 +233,34 @@ async def test_point_16_a_ticket_that_has_not_come_yet_is_looked_for_again(
         for _ in range(2):
             await store(session, "/f", CONTENT)
         assert [taken.has_ticket for taken in takings] == [False, False]
+        await session.aclose()
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+async def test_an_answer_that_comes_before_anybody_waits_for_it_is_no_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: TlsVersion
+) -> None:
+    real = ssl.SSLSocket.do_handshake
+
+    def at_once(sock: ssl.SSLSocket) -> None:
+        while True:
+            try:
+                return real(sock)
+            except ssl.SSLWantReadError:
+                select.select([sock], [], [], 5)
+
+    monkeypatch.setattr(ssl.SSLSocket, "do_handshake", at_once)
+    # A process of its own: it answers while nobody else does anything.
+    with running_server("own", tmp_path, tls=True, tls_version=version) as server:
+        profile = Profile(
+            host=server.host,
+            port=server.port,
+            user=server.user,
+            password=lambda: server.password,
+            tls="explicit",
+            ca_file=str(server.ca_file),
+            connect_s=5.0,
+        )
+        session = await FtpConnector(profile).connect()
+        await session.keep_alive()
         await session.aclose()
