@@ -36,7 +36,8 @@ def make_consumer(settings: KafkaSettings) -> Any:
         **_connection(settings),
         group_id=settings.consumer_group,
         # A static member does not leave when it is stopped: the group waits for it, a session's time.
-        group_instance_id=settings.group_instance_id,
+        group_instance_id=settings.member_name,
+        holder=settings.group_instance_id,
         # Committed is what is answered, never what was fetched.
         enable_auto_commit=False,
         # Positions are set at each assignment; one that is out of range is to be loud.

@@ -4,7 +4,7 @@ Its heartbeats tell how long the group counts on it (`GroupSession`); aiokafka k
 
 A *static* member (``kafka.group_instance_id``) does not leave when it is stopped, and has its partitions back
 when it is started again within the session timeout, without a rebalance. aiokafka takes part in that, but for
-two things.
+three things.
 
 1. Two processes of one name would fight for ever. A broker shuts out the older of them; the heartbeats of
    aiokafka carry no name, so all that it is told is "unknown member", upon which it joins anew and shuts out
@@ -14,6 +14,10 @@ two things.
    started again is not told that it leads, and nobody watches. So each static member looks now and then
    whether every partition has an owner, and joins again where one has none. If it leads, the group then
    decides anew; if it does not, nothing changes.
+3. A broker gives who comes back what its name had before, without a look at the topics that it asks for now.
+   A former release, rolled back to, would be given a topic that it does not know, and end, again and again.
+   So a name says which topics it is for (``KafkaSettings.member_name``), and who comes with another one has
+   the group forget its former self, so that nobody waits for it.
 
 Private names of aiokafka are used here for what has no public one.
 """
@@ -29,13 +33,15 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import BrokerResponseError, KafkaError, kafka_errors
 from aiokafka.protocol.admin import DescribeGroupsRequest
-from aiokafka.protocol.group import SyncGroupRequest
+from aiokafka.protocol.group import LeaveGroupRequest, SyncGroupRequest
 
 from pooler.bus.group_session import GroupSession
 
 log = structlog.get_logger(__name__)
 
 _ASK_S = 5.0
+_GIVEN = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+"""What a broker puts behind a name to make an id of it."""
 
 
 class FencedInstanceIdError(BrokerResponseError):
@@ -66,7 +72,13 @@ class GroupConsumer(AIOKafkaConsumer):
     """
 
     def __init__(
-        self, *, metadata_max_age_ms: int, session_timeout_ms: int, rebalance_timeout_ms: int, **options: Any
+        self,
+        *,
+        metadata_max_age_ms: int,
+        session_timeout_ms: int,
+        rebalance_timeout_ms: int,
+        holder: str | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
             metadata_max_age_ms=metadata_max_age_ms,
@@ -79,6 +91,23 @@ class GroupConsumer(AIOKafkaConsumer):
         self.asked_at = 0.0
         self._look_every_s = metadata_max_age_ms / 1000
         self._place: _Place | None = None
+        self._holder = holder
+
+    async def start(self) -> None:
+        """Connect, and have the group forget who was ``holder`` for other topics.
+
+        Raises:
+            KafkaError: see aiokafka.
+        """
+        await super().start()
+        if self._holder is None:
+            return
+        former = re.compile(rf"{re.escape(self._holder)}(\.[0-9a-f]{{8}})?-{_GIVEN}")
+        ours = _given(self._group_instance_id)
+        members, _ = await _members(self._coordinator)
+        for member in members:
+            if former.fullmatch(member) and not ours.fullmatch(member):
+                await _forget(self._coordinator, member)
 
     def subscribe(self, topics: Iterable[str], *, listener: "GroupListener") -> None:
         """Join the group, for these topics, once and after the start."""
@@ -184,7 +213,7 @@ class _Place(ConsumerRebalanceListener):
         if self._name is None or not self._member_id or now < self._next_look:
             return
         self._next_look = now + self._look_every_s
-        members, settled = await self._members()
+        members, settled = await _members(self._consumer._coordinator)  # noqa: SLF001 - see above
         owned = {place for places in members.values() for place in places}
         if settled and not self._wanted() <= owned:
             log.info("partitions_added", topics=sorted(self._topics), owned=len(owned))
@@ -200,23 +229,40 @@ class _Place(ConsumerRebalanceListener):
     async def _is_taken(self) -> bool:
         """Ask the brokers whether somebody else has our name: the ids that they give out begin with it."""
         assert self._name is not None  # noqa: S101 - it is asked of static members only
-        ours = re.compile(rf"{re.escape(self._name)}-[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}")
-        members, _ = await self._members()
+        ours = _given(self._name)
+        members, _ = await _members(self._consumer._coordinator)  # noqa: SLF001 - see above
         return any(ours.fullmatch(member) and member != self._member_id for member in members)
 
-    async def _members(self) -> tuple[Mapping[str, set[TopicPartition]], bool]:
-        """Ask who is in the group, who has what, and whether that is settled; nobody, where nobody tells."""
-        coordinator = self._consumer._coordinator  # noqa: SLF001 - see above
-        try:
-            async with asyncio.timeout(_ASK_S):
-                await coordinator.ensure_coordinator_known()
-                request = DescribeGroupsRequest([coordinator.group_id])
-                answer = await coordinator._send_req(request)  # noqa: SLF001 - see above
-        except (KafkaError, TimeoutError) as error:
-            log.warning("group_unknown", error=repr(error))
-            return {}, False
-        (group,) = answer.groups
-        return {member[0]: _assigned(member[4]) for member in group[5]}, group[2] == "Stable"
+
+async def _members(coordinator: Any) -> tuple[Mapping[str, set[TopicPartition]], bool]:
+    """Ask who is in the group, who has what, and whether that is settled; nobody, where nobody tells."""
+    try:
+        async with asyncio.timeout(_ASK_S):
+            await coordinator.ensure_coordinator_known()
+            request = DescribeGroupsRequest([coordinator.group_id])
+            answer = await coordinator._send_req(request)  # noqa: SLF001 - see above
+    except (KafkaError, TimeoutError) as error:
+        log.warning("group_unknown", error=repr(error))
+        return {}, False
+    (group,) = answer.groups
+    return {member[0]: _assigned(member[4]) for member in group[5]}, group[2] == "Stable"
+
+
+async def _forget(coordinator: Any, member: str) -> None:
+    """Take a member out of the group in its place."""
+    try:
+        async with asyncio.timeout(_ASK_S):
+            request = LeaveGroupRequest(coordinator.group_id, member)
+            answer = await coordinator._send_req(request)  # noqa: SLF001 - see above
+    except (KafkaError, TimeoutError) as error:
+        log.warning("former_member_stays", member=member, error=repr(error))
+    else:
+        log.info("former_member_gone", member=member, error_code=answer.error_code)
+
+
+def _given(name: str) -> re.Pattern[str]:
+    """Match the ids that brokers give to a static member: they begin with its name."""
+    return re.compile(rf"{re.escape(name)}-{_GIVEN}")
 
 
 def _assigned(assignment: bytes) -> set[TopicPartition]:

@@ -6,6 +6,7 @@ the same story for people.
 """
 
 import re
+import zlib
 from collections.abc import Mapping
 from itertools import pairwise
 from math import inf
@@ -29,6 +30,7 @@ Host = Annotated[str, Field(min_length=1)]
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _PLACEHOLDER = re.compile(r"\{(input_topic|delay)\}")
 _TOPICS = ("input_topic", "priority_topic", "result_topic", "fail_topic", "dlq_topic")
+_LONGEST_NAME = 240  # of 249 that Kafka takes, with what member_name adds
 _UNITS = ((3600, "h"), (60, "m"))
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})")
 
@@ -164,6 +166,18 @@ class KafkaSettings(KafkaSecurity, Backoff):
     def side_topics(self) -> Mapping[str, float]:
         """Topics that are read beside the jobs and made where missing, each with its delay in seconds."""
         return {**self.retry_topics, **({self.batch_topic_name: 0.0} if self.batch_topic_name else {})}
+
+    @property
+    def member_name(self) -> str | None:
+        """Our name as a static member.
+
+        A broker hands the partitions of a name on, whatever topics are asked for. So who reads other topics
+        than its predecessor, being of another release perhaps, has another name.
+        """
+        if self.group_instance_id is None:
+            return None
+        topics = " ".join(sorted([*self.job_topics, *self.side_topics]))
+        return f"{self.group_instance_id[:_LONGEST_NAME]}.{zlib.crc32(topics.encode()):08x}"
 
     @property
     def control_topic_name(self) -> str:

@@ -45,13 +45,13 @@ def settings(broker: RunningBroker, group: str, name: str | None, **more: Any) -
 class Member(GroupListener):
     """A member of a group that reads from the start of what it is given, and remembers."""
 
-    def __init__(self, made: KafkaSettings) -> None:
+    def __init__(self, made: KafkaSettings, *further: str) -> None:
         self.consumer: GroupConsumer = clients.make_consumer(made)
         self.history: list[set[int]] = []
         self.values: list[bytes] = []
         self.error: BaseException | None = None
         self.forfeits: list[int] = []
-        self._topic = made.input_topic
+        self._topics = [made.input_topic, *further]
 
     async def on_partitions_revoked(self, _revoked: set[TopicPartition]) -> None:
         await asyncio.sleep(0)
@@ -67,7 +67,7 @@ class Member(GroupListener):
 
     async def run(self) -> None:
         await self.consumer.start()
-        self.consumer.subscribe([self._topic], listener=self)
+        self.consumer.subscribe(self._topics, listener=self)
         try:
             while True:
                 for found in (await self.consumer.getmany(timeout_ms=50)).values():
@@ -132,6 +132,27 @@ def test_a_static_member_restarts_and_the_other_notices_nothing(broker: RunningB
                 await heartbeats(second, 2)
             assert len(staying.history) == before
             assert second.history == [first.has]
+
+    asyncio.run(story())
+
+
+def test_who_comes_back_for_other_topics_waits_for_nobody_and_has_no_others(broker: RunningBroker) -> None:
+    create_topics(broker.bootstrap, {"other": 4, "other-urgent": 4})
+    fewer = settings(broker, "other", "pooler-1")
+    more = settings(broker, "other", "pooler-1", priority_topic="other-urgent")
+    assert fewer.member_name != more.member_name
+
+    async def story() -> None:
+        staying = Member(settings(broker, "other", "pooler-0"))
+        async with running(staying):
+            for made, further in ((fewer, ()), (more, ("other-urgent",)), (fewer, ())):
+                async with running(Member(made, *further)) as member:
+                    # The session of the former one lasts for 30 s: within 10 nobody has waited for it.
+                    async with asyncio.timeout(10):
+                        await until(lambda member=member: len(staying.has) == 2 and member.has)
+                    subscribed = member.consumer.assignment()
+                    assert {place.topic for place in subscribed} == {"other", *further}
+                    assert len(subscribed) == 2 + 4 * len(further)
 
     asyncio.run(story())
 
