@@ -16,6 +16,7 @@ from pooler.config import Configuration, load
 from pooler.ops.http.app import create_app
 from pooler.ops.http.metrics_app import create_metrics_app
 from pooler.ops.metrics import Metrics
+from tests.kube import monitoring
 from tests.support.process import free_port
 from tests.support.service_double import ServiceDouble
 
@@ -191,3 +192,10 @@ def test_services_find_the_pods() -> None:
     assert only("Service", stateful_set["serviceName"])["spec"]["clusterIP"] == "None"
     for name in ("pooler", "pooler-pods"):
         assert only("Service", name)["spec"]["selector"] == labels
+
+
+def test_alert_rules_and_dashboard_in_the_cluster_are_those_of_etc() -> None:
+    for path, text in monitoring.made().items():
+        assert path.read_text() == text, f"{path}: run `python -m tests.kube.monitoring --write`"
+    (rule,) = (YAML(typ="safe").load(path) for path in monitoring.made() if path.suffix == ".yaml")
+    assert rule["spec"] == YAML(typ="safe").load(monitoring.ROOT / "etc" / "prometheus" / "rules.yaml")

@@ -49,7 +49,12 @@ def test_what_kubernetes_itself_knows_is_valid(name: str) -> None:
 
 def test_custom_resources_are_valid() -> None:
     customs = [one for name in EVERYTHING for one in rendered(name) if is_custom(one)]
-    assert {one["kind"] for one in customs} >= {"ServiceMonitor", "ScaledObject", "ExternalSecret"}
+    assert {one["kind"] for one in customs} >= {
+        "ServiceMonitor",
+        "PrometheusRule",
+        "ScaledObject",
+        "ExternalSecret",
+    }
     assert wrong_custom(customs) == []
 
 
