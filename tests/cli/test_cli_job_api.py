@@ -50,7 +50,7 @@ async def test_a_job_that_nobody_knows(command: Command) -> None:
     for verb in ("show", "cancel"):
         code, out, err = await command("job", verb, "none")
         assert (code, out) == (exits.USAGE, "")
-        assert "No job 'none' is in hand here" in err
+        assert "No job 'none' is in hand, nor among the last that ended." in err
 
 
 async def test_one_that_has_ended_cannot_be_cancelled(command: Command, service: ServiceDouble) -> None:

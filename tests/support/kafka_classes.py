@@ -1,4 +1,4 @@
-"""Keeps the classes of Kafka ready to be mapped, so that a broker starts in a quarter of the processor's time.
+"""Keeps the classes of Kafka ready to be mapped: a broker starts in a quarter of the processor's time.
 
 ``python -m tests.support.kafka_classes`` runs a broker once, lets it do what tests ask of one, and has Java
 write down which classes it took (a dynamic archive, JEP 350). Java takes it for what it is: where its own
