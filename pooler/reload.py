@@ -156,15 +156,32 @@ class Reloader:
         folders = {file.absolute().parent for file in self._files}
         if not folders:
             return
-        try:
-            # Now and then without being told: nobody tells of what happens on another machine's disk.
-            watching = awatch(*folders, recursive=False, yield_on_timeout=True, rust_timeout=_LOOK_MS)
-            async with aclosing(watching):
-                async for _ in watching:
-                    if await trio.to_thread.run_sync(_digest, self._files) != self._seen:
-                        await self.reload("a file that has changed")
-        except OSError as error:
-            log.warning("configuration_not_watched", error=str(error))
+        over = trio.Event()
+        async with trio.open_nursery() as nursery:
+            # What waits for news is a thread, which no cancellation reaches: it has to be told.
+            nursery.start_soon(_set_at_the_end, over)
+            try:
+                await self._watch(folders, over)
+            except OSError as error:
+                log.warning("configuration_not_watched", error=str(error))
+            nursery.cancel_scope.cancel()
+
+    async def _watch(self, folders: Iterable[Path], over: trio.Event) -> None:
+        # Now and then without being told: nobody tells of what happens on another machine's disk.
+        watching = awatch(
+            *folders, recursive=False, yield_on_timeout=True, rust_timeout=_LOOK_MS, stop_event=over
+        )
+        async with aclosing(watching):
+            async for _ in watching:
+                if await trio.to_thread.run_sync(_digest, self._files) != self._seen:
+                    await self.reload("a file that has changed")
+
+
+async def _set_at_the_end(over: trio.Event) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        over.set()
 
 
 def _digest(files: Iterable[Path]) -> bytes:

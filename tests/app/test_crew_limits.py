@@ -10,7 +10,7 @@ from pooler.crew import Crew, assemble
 from pooler.flow.breaker import Event, State
 from pooler.flow.rates import Sample
 from pooler.model.control import Knob, Login, Mode, Trial
-from pooler.model.outcome import Ended, Parked
+from pooler.model.outcome import Ended, Parked, Spread
 from pooler.ops.http.service import MovedStatus
 from pooler.ops.metrics import Metrics
 from pooler.service import RunningService
@@ -25,7 +25,7 @@ def configured(folder: Path, connections: str, pool: str = "{}") -> Configuratio
 
 
 def crew_of(configuration: Configuration) -> Crew:
-    answers, _ = trio.open_memory_channel[Ended | Parked](1)
+    answers, _ = trio.open_memory_channel[Ended | Parked | Spread](1)
     return assemble(configuration, wants=lambda _: True, answers=answers, metrics=Metrics("1", []), window=10)
 
 

@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 import structlog
 import trio
+from trio.testing import wait_all_tasks_blocked
 
+from pooler import reload
 from pooler.app import obey_signals
 from pooler.config import load
 from pooler.crew import Crew, assemble
 from pooler.flow.breaker import State
 from pooler.model.control import Knob, Mode
 from pooler.model.job import Delivery, Endpoint, Job, Origin, Record
-from pooler.model.outcome import Ended, Parked
+from pooler.model.outcome import Ended, Parked, Spread
 from pooler.ops.http.auth import Guard, Scope, load_tokens
 from pooler.ops.metrics import Metrics
 from pooler.reload import Reloader
@@ -33,7 +35,7 @@ SETTINGS = "pool: {prewarm_enabled: false}\nkafka: {control_topic: ''}\n"
 class Running:
     """A crew at work on a configuration that may be written anew."""
 
-    def __init__(self, folder: Path, answers: trio.MemoryReceiveChannel[Ended | Parked]) -> None:
+    def __init__(self, folder: Path, answers: trio.MemoryReceiveChannel[Ended | Parked | Spread]) -> None:
         self.folder = folder
         self.answers = answers
         self.crew: Crew
@@ -60,7 +62,7 @@ class Running:
 
 @asynccontextmanager
 async def running(folder: Path, remotes: str, settings: str = SETTINGS) -> AsyncIterator[Running]:
-    to_answers, answers = trio.open_memory_channel[Ended | Parked](10)
+    to_answers, answers = trio.open_memory_channel[Ended | Parked | Spread](10)
     it = Running(folder, answers)
     it.write(remotes, settings)
     configuration = load(folder / "config.yaml", folder / "connections.ini", {})
@@ -282,3 +284,15 @@ async def test_what_came_of_it_is_logged(tmp_path: Path) -> None:
             ["remote b: added"],
         )
         assert bad["event"] == "configuration_refused"
+
+
+async def test_a_watch_that_is_cancelled_ends_without_waiting_for_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "_LOOK_MS", 600_000)
+    async with running(tmp_path, f"[a]\n{REMOTE}") as it:
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(it.reloader.watch)
+                await wait_all_tasks_blocked(0.1)  # it is in its thread by then
+                nursery.cancel_scope.cancel()

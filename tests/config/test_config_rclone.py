@@ -21,7 +21,7 @@ from pooler.crew import assemble, connector
 from pooler.errors import RemoteError
 from pooler.ftp.connector import FtpConnector
 from pooler.ftp.session import FtpSession
-from pooler.model.outcome import Ended, Parked
+from pooler.model.outcome import Ended, Parked, Spread
 from pooler.ops.metrics import Metrics
 from tests.support.answers import MLST_LINE, feat, sends
 from tests.support.moving import fetch, store
@@ -219,7 +219,7 @@ async def proxied(keys: Keys, _: Path) -> object:
 async def limits(keys: Keys, _: Path) -> object:
     found, _problems = connections({"host": "h", **keys})
     profile = connector(found.remotes[0], Settings()).profile
-    answers, answered = trio.open_memory_channel[Ended | Parked](0)
+    answers, answered = trio.open_memory_channel[Ended | Parked | Spread](0)
     async with answers, answered:
         metrics = Metrics("0", ["a"])
         configuration = Configuration(Settings(), found)

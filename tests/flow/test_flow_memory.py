@@ -28,7 +28,7 @@ from pooler.flow.retry import Backoff
 from pooler.flow.work import Landed, Work
 from pooler.flow.worker import Tools
 from pooler.model.job import After, Delivery, Direction, Endpoint, Job, Options, Origin, Record
-from pooler.model.outcome import Ended, Outcome, Parked, Status
+from pooler.model.outcome import Ended, Outcome, Parked, Spread, Status
 from pooler.ops.metrics import Metrics
 from pooler.storage.landing import FlushPolicy, PartFile
 from pooler.storage.landing import land as real_land
@@ -60,7 +60,7 @@ class Rig:
     def __post_init__(self) -> None:
         self.root = LocalRoot("disk", self.folder)
         metrics = Metrics("1", ["site"])
-        to_answers, self.answers = trio.open_memory_channel[Ended | Parked](100)
+        to_answers, self.answers = trio.open_memory_channel[Ended | Parked | Spread](100)
         self.order = Order()
         self.endings = Endings(to_answers, self.order, metrics)
         self.to_finisher, self.landed = trio.open_memory_channel[Landed](10)

@@ -40,7 +40,7 @@ from pooler.flow.retry import Backoff
 from pooler.flow.work import Landed, Work
 from pooler.flow.worker import Tools
 from pooler.model.job import Delivery, Endpoint, Job, Options, Origin, Past, Record
-from pooler.model.outcome import Ended, Outcome, Parked, Peer
+from pooler.model.outcome import Ended, Outcome, Parked, Peer, Spread
 from pooler.ops.metrics import Metrics
 from pooler.storage.root import LocalRoot
 from pooler.transfer.session import Entry, Stat
@@ -366,7 +366,7 @@ class Flow:
         self.dropped: list[str] = []
         self.metrics = Metrics("0", list(servers))
         self.order = Order()
-        self.to_answers, self._answers = trio.open_memory_channel[Ended | Parked](0)
+        self.to_answers, self._answers = trio.open_memory_channel[Ended | Parked | Spread](0)
         self.endings = Endings(self.to_answers, self.order, self.metrics)
         self.root = InlineRoot("local", folder)
         self.to_landed, self.landed = trio.open_memory_channel[Landed](64)
@@ -483,6 +483,7 @@ class Flow:
             if isinstance(ended, Parked):
                 self.parked.append(ended)
             else:
+                assert isinstance(ended, Ended)  # no test here has a job that is spread
                 self.ended.append(ended)
                 self.ended_at[ended.delivery.job.task_id] = trio.current_time()
 
