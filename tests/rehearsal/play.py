@@ -40,9 +40,9 @@ _GROUP = "ftp-pooler"
 _POLL_S = 0.25
 _WITHIN_S = 30.0
 _REPLACED_AFTER_S = 5.0
-_SILENT_S = 15.0
+_SILENT_S = 10.0
 _WAKES_S = 10.0
-_STEADY_S = 5.0
+_STEADY_S = 3.0
 _DOUBLES = 0.01
 
 _T = TypeVar("_T")
