@@ -157,7 +157,7 @@ def chaos(session: nox.Session) -> None:
     """Kill, freeze, cut and slow everything for five minutes; arguments are those of tests.chaos. As root."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.support.install", "broker", "servers")
-    session.run("python", "-m", "tests.chaos", *session.posargs)
+    session.run("python", "-m", "tests.chaos.supervised", *session.posargs)
 
 
 @nox.session
