@@ -44,7 +44,7 @@ from pooler.ops.http.jobs import (
     running_jobs,
 )
 from pooler.ops.http.ledger import AuditLedger, Deed
-from pooler.ops.http.questions import Receipt
+from pooler.ops.http.receipt import Receipt
 from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.http.service import (
     CannotProbe,

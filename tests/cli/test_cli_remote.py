@@ -1,6 +1,7 @@
 """``pooler remote`` and ``pooler top``, asking the admin API over a real socket."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pooler.errors import BusError
 from pooler.flow.deployment import Deployment
 from pooler.model.control import Knob, Login, Mode, PodNews, RemoteNews, Setting, Trial
 from pooler.ops.http.deployment import describe
+from pooler.ops.http.service import ProbeStatus
 from tests.support.command import Command
 from tests.support.process import free_port
 from tests.support.service_double import ServiceDouble
@@ -219,3 +221,35 @@ def test_the_document_of_the_api(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["openapi"].startswith("3.1")
     assert {"/v1/remotes/{name}/pause", "/v1/pods", "/livez"} <= set(found["paths"])
+
+
+async def test_a_probe_tells_what_came_of_it(command: Command, service: ServiceDouble) -> None:
+    code, out, err = await command("remote", "probe", "site-a")
+    assert (code, err) == (exits.OK, "")
+    assert "192.0.2.1:21" in out
+    assert "220 hello" in out
+    assert ("probe", "site-a") in service.calls
+    code, out, _ = await command("remote", "probe", "site-a", "-o", "json")
+    assert json.loads(out)["ok"] is True
+
+
+async def test_a_probe_that_failed_is_told_by_the_exit_code(
+    command: Command, service: ServiceDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = service.probe
+
+    async def fails(name: str) -> ProbeStatus:
+        return replace(await real(name), ok=False, error_code="LOGIN_REFUSED", error="530 no")
+
+    monkeypatch.setattr(service, "probe", fails)
+    code, out, err = await command("remote", "probe", "site-a")
+    assert (code, err) == (exits.TEMPORARY, "site-a: 530 no\n")
+    assert "LOGIN_REFUSED" in out
+
+
+async def test_a_probe_that_cannot_be_made_now(command: Command, service: ServiceDouble) -> None:
+    service.busy_with = "in maintenance"
+    code, out, err = await command("remote", "probe", "site-a")
+    assert code == exits.OTHER
+    assert out == ""
+    assert "in maintenance" in err

@@ -9,7 +9,7 @@ import trio
 
 from pooler.errors import BusError
 from pooler.ops.http.app import create_app
-from pooler.ops.http.questions import Receipt
+from pooler.ops.http.receipt import Receipt
 from pooler.ops.http.submitting import Receipts
 from tests.support.api import TOKENS, assert_problem, bearer, serving
 from tests.support.http_client import Address, Answer, ask, encode, read_answer

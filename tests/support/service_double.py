@@ -11,7 +11,8 @@ from pooler.ops.http.deployment import ALONE, DeploymentStatus
 from pooler.ops.http.everywhere import Query, Told
 from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand, OpenBatch, open_batch
 from pooler.ops.http.ledger import AuditLedger, Deed
-from pooler.ops.http.questions import Receipt, answer
+from pooler.ops.http.questions import answer
+from pooler.ops.http.receipt import Receipt
 from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.http.service import (
     CannotProbe,

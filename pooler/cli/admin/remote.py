@@ -90,6 +90,18 @@ async def reset(name: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
 
 
 @app.command
+async def probe(name: str, /, *, output: Output = "table", where: Where = ANY_POD) -> int:
+    """Have a remote tried out by the pod that answers: a connection, a login and a command.
+
+    Args:
+        name: the remote.
+        output: ``json`` for one object.
+        where: the admin API.
+    """
+    return await asking(where, partial(_probe, name, output))
+
+
+@app.command
 async def limit(
     name: str,
     /,
@@ -149,6 +161,16 @@ async def _show(name: str, output: str, api: Api) -> None:
         view.print_json(remote)
     else:
         view.console().print(view.facts(remote))
+
+
+async def _probe(name: str, output: str, api: Api) -> None:
+    tried = await api.steer(name, "probe")
+    if output == "json":
+        view.print_json(tried)
+    else:
+        view.console().print(view.facts(tried))
+    if not tried["ok"]:
+        raise NotAnswered(f"{name}: {tried['error']}", exits.TEMPORARY)
 
 
 async def _steer(name: str, verb: str, done: str, query: dict[str, str | int], api: Api) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from pooler.ops.http.everywhere import Query, Question
 from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand, OpenBatch
 from pooler.ops.http.ledger import Deed
+from pooler.ops.http.receipt import Receipt
 from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.http.service import PartitionStatus, Service, ServiceStatus
 
@@ -38,19 +39,6 @@ class Drained:
     """
 
     is_me: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What came of a request with an Idempotency-Key before.
-
-    Attributes:
-        digest: of the request.
-        answer: what was answered, as JSON.
-    """
-
-    digest: str
-    answer: str
 
 
 T = TypeVar("T")

@@ -6,18 +6,16 @@ answer shows one moment and not a mixture of two.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from pooler.model.control import Knob, Mode
 from pooler.ops.http.deployment import DeploymentStatus
 from pooler.ops.http.everywhere import Asker
 from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand, OpenBatch
 from pooler.ops.http.ledger import AuditLedger, Deed
+from pooler.ops.http.receipt import Receipt
 from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.readings import BreakerState, PartitionState
-
-if TYPE_CHECKING:
-    from pooler.ops.http.questions import Receipt
 
 Plain = bool | int | str | list[str] | None
 """What stands for itself in JSON."""
@@ -370,11 +368,11 @@ class Service(Asker, Protocol):
         """
         ...
 
-    def receipt(self, key: str) -> "Receipt | None":
+    def receipt(self, key: str) -> Receipt | None:
         """Tell what came of a request with this key before."""
         ...
 
-    def keep_receipt(self, key: str, receipt: "Receipt") -> None:
+    def keep_receipt(self, key: str, receipt: Receipt) -> None:
         """Remember what came of a request with this key."""
         ...
 

@@ -23,7 +23,8 @@ from werkzeug.exceptions import BadRequest, Conflict, ServiceUnavailable, Unproc
 
 from pooler.errors import BusError
 from pooler.ops.http.auth import Caller, Guard, Scope
-from pooler.ops.http.questions import RECEIPT, Receipt
+from pooler.ops.http.questions import RECEIPT
+from pooler.ops.http.receipt import Receipt
 from pooler.ops.http.service import JobsRefused, Service, Submission
 from pooler.ops.http.views import answers, audit
 
