@@ -159,7 +159,8 @@ async def test_retry_topics_that_are_missing_are_made_and_are_as_they_should_be(
         ("parking-input-retry-10s", "there is none yet"),
         ("parking-input-retry-1h", "there is none yet"),
     }
-    for expected in ([("parking-input-retry-10s", 2), ("parking-input-retry-1h", 2)], []):
+    made_first = [(f"parking-input-{name}", 2) for name in ("retry-10s", "retry-1h", "batches")]
+    for expected in (made_first, []):
         # The second pod finds them there.
         with structlog.testing.capture_logs() as events:
             await called(make_retry_topics, settings, DAY_S)
