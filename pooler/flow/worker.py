@@ -166,6 +166,10 @@ class Employer(Protocol):
         """Wait until an attempt may begin, as each takes a data connection."""
         ...
 
+    async def wait(self, work: Work, pause_s: float) -> None:
+        """Let a job wait for its next attempt."""
+        ...
+
     def done(self, reply_s: float) -> None:
         """Count a transfer that went well, and took so long."""
         ...
@@ -212,6 +216,7 @@ class Worker:
         self._idle = trio.CancelScope()
         self._doing = trio.CancelScope()
         self._trying = trio.CancelScope()
+        self._turn = trio.CancelScope()
         self._broken_off = False
         self._throttle = SessionThrottle(*employer.bandwidths, tools.bandwidth, holding=self._stop_the_clock)
         self._pipes = Pipes()
@@ -243,9 +248,10 @@ class Worker:
         self._pipes.close()
 
     def dismiss(self) -> None:
-        """End the worker: at once where it is idle, else after its job."""
+        """End the worker: at once where it is idle, or waits for its turn, else after its job."""
         self.retiring = True
         self._idle.cancel()
+        self._turn.cancel()
 
     def abandon_lost(self) -> None:
         """Break off the job in hand if it is no longer ours; its session goes with it."""
@@ -260,6 +266,7 @@ class Worker:
 
     def cancel_job(self) -> None:
         """End the transfer of the job in hand, which is marked as cancelled; what is done is not undone."""
+        self._turn.cancel()
         self._trying.cancel()
 
     async def _next(self, too_old_at: float) -> Work | None:
@@ -293,14 +300,26 @@ class Worker:
         if self._tools.hold(work):
             return
         with trio.CancelScope() as self._doing:
-            await self._employer.data_turn()
-            # Last of all: we may have been frozen at any of these waits.
-            await self._tools.membership.lasting()
+            with trio.CancelScope() as self._turn:
+                await self._employer.data_turn()
+                # Last of all: we may have been frozen at any of these waits.
+                await self._tools.membership.lasting()
+            if self._turn.cancelled_caught:
+                await self._leave(work)
+                return
             left_s = max(0.0, work.deadline - trio.current_time())
             await self._try(work, min(left_s, self._tools.attempt_s))
         if self._doing.cancelled_caught:
             self.retiring = True
             self._tools.drop(work)
+
+    async def _leave(self, work: Work) -> None:
+        """Leave a job that was not begun to others, or end it where somebody has cancelled it."""
+        refusal = work.refusal(trio.current_time())
+        if refusal is not None:
+            await self._tools.end(work, refusal)
+        else:
+            await self._employer.wait(work, 0.0)
 
     async def _try(self, work: Work, limit_s: float) -> None:
         """Make one attempt, and hand on what came of it."""
