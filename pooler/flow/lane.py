@@ -67,14 +67,6 @@ class Lane:
             if work is not None:
                 return work
 
-    def next_nowait(self) -> Work | None:
-        """Take out a job, if one waits."""
-        try:
-            self._granted.receive_nowait()
-        except (trio.WouldBlock, trio.EndOfChannel):
-            return None
-        return self._turns.take()
-
     def put(self, work: Work) -> None:
         """Let a job wait for a worker."""
         while True:

@@ -272,7 +272,7 @@ class Worker:
     async def _next(self, too_old_at: float) -> Work | None:
         """Wait for a job, keeping the session alive; None when there is none for too long, or it is old."""
         if self._tools.membership.lasts and trio.current_time() < too_old_at:
-            work = self._lane.next_nowait()
+            work = self._lane.take_first()
             if work is not None:
                 return work
         give_up_at = min(trio.current_time() + self._employer.idle_s, too_old_at)
