@@ -27,6 +27,7 @@ GROUPS = (
     ("openapi", "pooler.cli.admin.openapi:openapi", "Print the document of the admin API."),
     ("schema", "pooler.cli.schema:schema", "Make the schemas of records, configuration and API."),
     ("doctor", "pooler.cli.doctor:doctor", "Check all that the service needs."),
+    ("debug", "pooler.cli.admin.debug:app", "Gather what others need who are to find a fault."),
     ("config", "pooler.cli.config:app", "Look at the configuration."),
 )
 

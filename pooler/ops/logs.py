@@ -51,7 +51,8 @@ _COMMAND: Final = re.compile(r"\b(PASS|ACCT)[ \t]+(?!\*{3,}(?:[\s:]|$))[^\r\n]+"
 _USERINFO: Final = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.\-]*://)(?:([^\s/?#@:]*):)?[^\s/?#]*@")
 _BEARER: Final = re.compile(r"\b(bearer|basic)[ \t]+[A-Za-z0-9+/=._~\-]{8,}", re.IGNORECASE)
 _ASSIGNMENT: Final = re.compile(
-    r"(?<![a-z])(pass|passwd|password|token|secret)=(?:'[^']*'|\"[^\"]*\"|[^\s,;)&]+)", re.IGNORECASE
+    r"(?<![a-z])(pass|passwd|password|passphrase|token|secret)=(?:'[^']*'|\"[^\"]*\"|[^\s,;)&]+)",
+    re.IGNORECASE,
 )
 # Without any of these there is nothing to mask; most texts are such, and there is a line for each job.
 _HINT: Final = re.compile(r"PASS|ACCT|://|bearer|basic|=", re.IGNORECASE)
@@ -109,13 +110,14 @@ def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> Event
     ``password=…``. A value that JSON does not know is written as its ``repr``, and treated likewise.
     """
     return {
-        key: _MASK if _is_secret(key) and value is not None else _clean(value, _MAX_DEPTH)
+        key: _MASK if is_secret_name(key) and value is not None else _clean(value, _MAX_DEPTH)
         for key, value in event_dict.items()
     }
 
 
 @lru_cache(maxsize=1024)
-def _is_secret(key: str) -> bool:
+def is_secret_name(key: str) -> bool:
+    """Tell whether a field is called after a secret."""
     return _SECRET_KEY.search(key) is not None
 
 
@@ -124,21 +126,22 @@ def _clean(value: object, depth: int) -> object:
         case None | bool() | int() | float():
             return value
         case str():
-            return _clean_text(value)
+            return masked_text(value)
         case Mapping() if depth:
             return {
-                str(key): _MASK if _is_secret(str(key)) else _clean(item, depth - 1)
+                str(key): _MASK if is_secret_name(str(key)) else _clean(item, depth - 1)
                 for key, item in value.items()
             }
         case list() | tuple() | set() | frozenset() if depth:
             return [_clean(item, depth - 1) for item in value]
         case BaseException():
-            return _clean_text(f"{type(value).__name__}: {value}")
+            return masked_text(f"{type(value).__name__}: {value}")
         case _:
-            return _clean_text(repr(value))
+            return masked_text(repr(value))
 
 
-def _clean_text(text: str) -> str:
+def masked_text(text: str) -> str:
+    """Mask what passwords look like in text."""
     if _HINT.search(text) is None:
         return text
     text = _COMMAND.sub(rf"\1 {_MASK}", text)

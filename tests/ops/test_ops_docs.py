@@ -57,7 +57,13 @@ def test_the_table_of_routes_is_the_application() -> None:
     assert documented == found
 
 
-OTHER_SCOPES = {"/v1/drain": "admin", "/v1/reload": "admin", "/v1/audit": "admin", "/v1/config": "operate"}
+OTHER_SCOPES = {
+    "/v1/drain": "admin",
+    "/v1/reload": "admin",
+    "/v1/audit": "admin",
+    "/v1/tasks": "admin",
+    "/v1/config": "operate",
+}
 
 
 def test_the_table_of_routes_has_the_scopes_that_the_api_asks_for() -> None:

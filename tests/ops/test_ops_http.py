@@ -399,7 +399,7 @@ async def test_the_openapi_document_declares_every_route_and_answer(api: Address
         ("get", "/v1/jobs/running"), ("get", "/v1/jobs/ended"), ("get", "/v1/jobs/find"),
         ("get", "/v1/failures"), ("post", "/v1/jobs/cancel"), ("post", "/v1/jobs"), ("get", "/v1/audit"),
         ("get", "/v1/config"), ("get", "/v1/service"), ("post", "/v1/reload"),
-        ("post", "/v1/remotes/{name}/probe"),
+        ("post", "/v1/remotes/{name}/probe"), ("get", "/v1/tasks"),
     }  # fmt: skip
     assert len({operation["operationId"] for operation in operations.values()}) == len(operations)
     for (method, path), operation in operations.items():

@@ -96,6 +96,11 @@ class Api:
         self._client = client
         self._address = address
 
+    @property
+    def address(self) -> str:
+        """Where it is."""
+        return self._address
+
     async def get(self, path: str, **query: str | int) -> Document:
         """Ask for something below ``/v1``.
 

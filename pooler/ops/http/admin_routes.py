@@ -16,6 +16,7 @@ from pooler.ops.http.pages import cursor_of, page_size, place_of
 from pooler.ops.http.questions import AUDIT, DRAIN, PARTITIONS, RELOAD, STATUS, merged
 from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.http.service import CannotProbe, PartitionStatus, ProbeStatus, Service, ServiceStatus
+from pooler.ops.http.tasks import Tasks, tasks
 from pooler.ops.http.views import answers, audit
 
 RELOAD_S = 20.0
@@ -218,6 +219,12 @@ def _add_views(routes: Blueprint, service: Service, guard: Guard) -> None:
     async def config(_caller: Caller) -> Config:
         """Show the configuration that is in force, and where each key comes from; secrets are masked."""
         return Config(**service.configuration())
+
+    @routes.get("/tasks")
+    @answers(guard, Scope.ADMIN, Tasks)
+    async def stacks(_caller: Caller) -> Tasks:
+        """Tell where each task of this pod stands, for those who look for one that stands still."""
+        return tasks()
 
 
 def _add_deeds(routes: Blueprint, service: Service, guard: Guard) -> None:
