@@ -16,6 +16,7 @@ from pooler.storage.landing import existing
 from pooler.storage.root import LocalRoot, SourceFile
 from pooler.transfer.after import moved_already
 from pooler.transfer.attempt import Attempt, Transferred
+from pooler.transfer.overwrite import compare
 from pooler.transfer.session import EntryKind, Stat
 from pooler.transfer.settle import settle_existing
 
@@ -31,7 +32,8 @@ async def check(attempt: Attempt) -> Transferred:
     Returns:
         As of the job itself, but that no byte has passed; and in ``check`` the source's size
         (``source_bytes``), what becomes of the ``destination`` (``new``, ``replaced``, ``kept`` or
-        ``unknown``), and whether its ``folder`` is ``there``, or ``missing`` and to be made, or ``unknown``.
+        ``unknown``), whether its ``folder`` is ``there``, or ``missing`` and to be made, or ``unknown``; and
+        in what it ``differs`` from the source now, whatever ``overwrite`` says (`_difference`).
 
     Raises:
         PoolerError: what the job would fail with.
@@ -46,7 +48,7 @@ async def check(attempt: Attempt) -> Transferred:
         moved = await moved_already(attempt) if gone else None
         if moved is None:
             raise
-        return replace(moved, check=_found(None, "kept", "there"))
+        return replace(moved, check=_found(None, "kept", "there", _UNKNOWN))
 
 
 async def _check_upload(attempt: Attempt) -> Transferred:
@@ -54,16 +56,17 @@ async def _check_upload(attempt: Attempt) -> Transferred:
     try:
         size = source.opened_as.size_bytes
         if attempt.plan.write_only:
-            return Transferred(check=_found(size, _UNKNOWN, _UNKNOWN))
+            return Transferred(check=_found(size, _UNKNOWN, _UNKNOWN, _UNKNOWN))
         folder = await _look_at_folder(attempt)
         there = None if folder == "missing" else await _stat(attempt)
         kept = await _settle(attempt, source, there)
+        differs = _difference(source, there, kept)
     finally:
         source.close()
     if kept is not None:
-        return replace(kept, check=_found(size, "kept", folder))
+        return replace(kept, check=_found(size, "kept", folder, differs))
     destination = "new" if there is None else _UNKNOWN if there.size_bytes is None else "replaced"
-    return Transferred(check=_found(size, destination, folder))
+    return Transferred(check=_found(size, destination, folder, differs))
 
 
 async def _check_download(attempt: Attempt) -> Transferred:
@@ -72,18 +75,41 @@ async def _check_download(attempt: Attempt) -> Transferred:
     present = await root.run(existing, root, plan.local_parts)
     try:
         kept = None if present is None else await _settle(attempt, present, source)
+        differs = _difference(present, source, kept)
     finally:
         if present is not None:
             present.close()
     folder = await root.run(_writable_folder, root, plan.local_parts)
     if kept is not None:
-        return replace(kept, check=_found(source.size_bytes, "kept", folder))
+        return replace(kept, check=_found(source.size_bytes, "kept", folder, differs))
     destination = "new" if present is None else "replaced"
-    return Transferred(check=_found(source.size_bytes, destination, folder))
+    return Transferred(check=_found(source.size_bytes, destination, folder, differs))
 
 
-def _found(source_bytes: int | None, destination: str, folder: str) -> Mapping[str, str | int | None]:
-    return {"source_bytes": source_bytes, "destination": destination, "folder": folder}
+def _found(
+    source_bytes: int | None, destination: str, folder: str, differs: str
+) -> Mapping[str, str | int | None]:
+    return {"source_bytes": source_bytes, "destination": destination, "folder": folder, "differs": differs}
+
+
+def _difference(local: SourceFile | None, remote: Stat | None, kept: Transferred | None) -> str:
+    """Tell in what source and destination differ, of which one is local.
+
+    Returns:
+        ``missing``: there is no destination; ``size``; ``time``, where the sizes are equal; ``nothing``,
+        where both are, or a checksum is; ``unknown``, where nothing is known to differ and not all could be
+        compared.
+    """
+    if local is None or remote is None:
+        return "missing"
+    if kept is not None and kept.verified == "checksum":
+        return "nothing"
+    found = compare(local.opened_as, remote)
+    if found.same_size is False:
+        return "size"
+    if found.same_size and found.remote_is_ahead_s:
+        return "time"
+    return "nothing" if found.verified == "time" else _UNKNOWN
 
 
 async def _settle(attempt: Attempt, local: SourceFile, remote: Stat | None) -> Transferred | None:

@@ -158,16 +158,16 @@ async def test_a_check(remote: Remote, folder: Path) -> None:
         async def found(direction: Direction, path: str) -> object:
             return (await check(attempt(session, folder, direction, path, options))).check
 
-        new = {"source_bytes": size, "destination": "new", "folder": "missing"}
+        new = {"source_bytes": size, "destination": "new", "folder": "missing", "differs": "missing"}
         assert await found(UP, "/checked/f") == new
         assert not (remote.server.root / "checked").exists()
         await store(session, "/checked/g", b"old")
         assert await found(UP, "/checked/f") == new | {"folder": "there"}
         assert await found(UP, "/checked/g") == {
-            "source_bytes": size, "destination": "replaced", "folder": "there",
+            "source_bytes": size, "destination": "replaced", "folder": "there", "differs": "size",
         }  # fmt: skip
         assert await found(DOWN, "/checked/g") == {
-            "source_bytes": 3, "destination": "replaced", "folder": "there",
+            "source_bytes": 3, "destination": "replaced", "folder": "there", "differs": "size",
         }  # fmt: skip
         assert session.usable
     assert there(remote, "/checked") == {"g": b"old"}

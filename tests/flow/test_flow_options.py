@@ -102,5 +102,6 @@ async def test_a_check_does_nothing_to_either_side(autojump_clock: MockClock, tm
     outcome = flow.outcomes()["one"]
     assert (outcome.status, outcome.bytes_transferred, outcome.verified) == (Status.SUCCESS, 0, "none")
     assert (outcome.after, outcome.marked) == (None, False)
-    assert outcome.check == {"source_bytes": len(CONTENT), "destination": "new", "folder": "there"}
+    new = {"destination": "new", "folder": "there", "differs": "missing"}
+    assert outcome.check == {"source_bytes": len(CONTENT)} | new
     assert (server.removed, server.transfers, list(tmp_path.iterdir())) == ([], [], [])

@@ -1,5 +1,7 @@
 """Jobs that are only checked: what would happen is told, and nothing does."""
 
+import datetime as dt
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,12 @@ def nothing_left_open() -> Iterator[None]:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path, ServerDouble())
+
+
+def told(
+    source_bytes: int | None, destination: str, folder: str, differs: str
+) -> dict[str, str | int | None]:
+    return {"source_bytes": source_bytes, "destination": destination, "folder": folder, "differs": differs}
 
 
 def put(bench: Bench, data: bytes = DATA) -> None:
@@ -68,7 +76,8 @@ async def test_an_upload(bench: Bench, files: dict[str, bytes], destination: str
     put(bench)
     bench.server.files = files
     found = await look(bench, Direction.UPLOAD)
-    assert found.check == {"source_bytes": 10, "destination": destination, "folder": folder}
+    differs = "size" if destination == "replaced" else "missing"
+    assert found.check == told(10, destination, folder, differs)
     assert not found.skipped
 
 
@@ -81,7 +90,8 @@ async def test_a_download(bench: Bench, there: str | None, folder: str) -> None:
         put(bench, b"old")
     found = await look(bench, Direction.DOWNLOAD)
     destination = "replaced" if there == "file" else "new"
-    assert found.check == {"source_bytes": 10, "destination": destination, "folder": folder}
+    differs = "size" if there == "file" else "missing"
+    assert found.check == told(10, destination, folder, differs)
 
 
 @pytest.mark.parametrize("direction", Direction)
@@ -90,7 +100,40 @@ async def test_what_would_be_skipped(bench: Bench, direction: Direction) -> None
     bench.server.files["/out/f"] = DATA
     found = await look(bench, direction, Options(check=True, overwrite=Overwrite.NEVER))
     assert found.skipped
-    assert found.check == {"source_bytes": 10, "destination": "kept", "folder": "there"}
+    assert found.check == told(10, "kept", "there", "time")
+
+
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize("overwrite", [Overwrite.ALWAYS, Overwrite.IF_DIFFERENT])
+@pytest.mark.parametrize(
+    "found",
+    [(DATA, 0, "nothing"), (DATA, 3600, "time"), (b"old", 0, "size"), (DATA, None, "unknown")],
+)
+async def test_in_what_they_differ(
+    bench: Bench, direction: Direction, overwrite: Overwrite, found: tuple[bytes, int | None, str]
+) -> None:
+    there, apart_s, differs = found
+    put(bench)
+    moment = dt.datetime(2026, 11, 23, 9, 30, tzinfo=dt.UTC)
+    os.utime(bench.folder / "in" / "f", (moment.timestamp(), moment.timestamp()))
+    bench.server.files["/out/f"] = there
+    bench.server.tells_time = None
+    if apart_s is not None:
+        bench.server.times["/out/f"] = moment + dt.timedelta(seconds=apart_s)
+    checked = await look(bench, direction, Options(check=True, overwrite=overwrite))
+    assert checked.check is not None
+    assert checked.check["differs"] == differs
+
+
+async def test_one_checksum_differs_in_nothing(bench: Bench) -> None:
+    put(bench)
+    bench.server.files["/out/f"] = DATA
+    bench.server.sums = ("sha256",)
+    different = Options(check=True, overwrite=Overwrite.IF_DIFFERENT)
+    found = await look(bench, Direction.DOWNLOAD, different)
+    assert found.verified == "checksum"
+    assert found.check is not None
+    assert found.check["differs"] == "nothing"
 
 
 @pytest.mark.parametrize("direction", Direction)
@@ -118,7 +161,12 @@ async def test_a_source_that_was_moved_already(bench: Bench, direction: Directio
         bench.server.files["/done/f"] = DATA
     found = await look(bench, direction, moved)
     assert (found.skipped, found.after) == (True, "moved")
-    assert found.check == {"source_bytes": None, "destination": "kept", "folder": "there"}
+    assert found.check == {
+        "source_bytes": None,
+        "destination": "kept",
+        "folder": "there",
+        "differs": "unknown",
+    }
 
 
 async def test_a_folder_at_the_destination_there(bench: Bench) -> None:
@@ -138,7 +186,12 @@ async def test_a_folder_that_is_not_shown(bench: Bench) -> None:
     refusal = ReplyError(550, "No", "LIST", code=ErrorCode.PERMISSION_DENIED)
     bench.server.faults = {("list", 1): Fault(refusal)}
     found = await look(bench, Direction.UPLOAD)
-    assert found.check == {"source_bytes": 10, "destination": "new", "folder": "unknown"}
+    assert found.check == {
+        "source_bytes": 10,
+        "destination": "new",
+        "folder": "unknown",
+        "differs": "missing",
+    }
 
 
 async def test_a_server_that_does_not_tell_sizes(bench: Bench) -> None:
@@ -146,7 +199,12 @@ async def test_a_server_that_does_not_tell_sizes(bench: Bench) -> None:
     bench.server.files["/out/f"] = DATA
     bench.server.sizes = {"*": None}
     found = await look(bench, Direction.UPLOAD)
-    assert found.check == {"source_bytes": 10, "destination": "unknown", "folder": "there"}
+    assert found.check == {
+        "source_bytes": 10,
+        "destination": "unknown",
+        "folder": "there",
+        "differs": "unknown",
+    }
 
 
 async def test_a_destination_that_cannot_be_looked_at(bench: Bench) -> None:
@@ -161,7 +219,7 @@ async def test_of_a_drop_box_nothing_is_asked(bench: Bench) -> None:
     put(bench)
     bench.plan = {"write_only": True}
     found = await look(bench, Direction.UPLOAD)
-    assert found.check == {"source_bytes": 10, "destination": "unknown", "folder": "unknown"}
+    assert found.check == told(10, "unknown", "unknown", "unknown")
     assert bench.server.calls == []
 
 
