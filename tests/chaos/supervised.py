@@ -7,6 +7,7 @@ on a busy machine. That says nothing about the service, and nothing is known the
 again, once. Any other end is the run's own.
 """
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -16,10 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _CRASHED = -signal.SIGSEGV
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def run(arguments: Sequence[str], module: str = "tests.chaos") -> int:
-    """Run it; tell its exit status."""
+    """Run it; tell its exit status.
+
+    Of a run that died nothing is left: this process takes its children as its own, and kills them.
+    """
+    _adopt_orphans()
     code = _run_once(arguments, module)
     if code == _CRASHED:
         sys.stderr.write("the test's own process died of SIGSEGV; once more\n")
@@ -28,14 +34,13 @@ def run(arguments: Sequence[str], module: str = "tests.chaos") -> int:
 
 
 def _run_once(arguments: Sequence[str], module: str) -> int:
-    # A folder of its own, by which all that it has started is known should it die.
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # the servers' users must get in
         code = subprocess.run(
             [sys.executable, "-m", module, *arguments], env={**os.environ, "TMPDIR": folder}, check=False
         ).returncode
         if code < 0:
-            _kill_all_of(folder)
+            _kill_what_is_left()
         elif code:
             # Its logs are what somebody will want to look at.
             kept = Path(tempfile.mkdtemp(prefix="chaos-failed-"))
@@ -44,14 +49,22 @@ def _run_once(arguments: Sequence[str], module: str) -> int:
         return code
 
 
-def _kill_all_of(folder: str) -> None:
-    for process in Path("/proc").glob("[0-9]*"):
+def _adopt_orphans() -> None:
+    """Make this process the parent of all whose own parent dies, down to their grandchildren."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _kill_what_is_left() -> None:
+    """Kill all children of this process, and theirs, which become its own, until there is none."""
+    while True:
+        for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)  # a child is there until it is waited for
         try:
-            words = (process / "cmdline").read_bytes()
-            if folder.encode() in words:
-                os.kill(int(process.name), signal.SIGKILL)
-        except OSError:
-            continue  # it has ended meanwhile
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
 
 
 if __name__ == "__main__":
