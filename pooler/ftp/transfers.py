@@ -9,6 +9,7 @@ Neighbours: `commands` sends, `data` moves the bytes, `active` listens, `noops` 
 from being forgotten meanwhile; `session` and `browsing` have files and listings moved.
 """
 
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -148,7 +149,34 @@ class Transfers:
                 self._learnt.found(Ability.PORT_AHEAD, works=False)
         elif begun is not None:
             begun.reset()  # it has waited for too long
-        return await DataConnection.open(connection, await self._passive(), profile), False
+        return await self._connect_to_new_port(), False
+
+    async def _connect_to_new_port(self) -> DataConnection:
+        """Let the server listen, and connect; by PASV as well where no port from EPSV was ever reached.
+
+        A firewall that opens the port that it reads in a 227 may know nothing of a 229.
+        """
+        connection, profile = self._control.connection, self._profile
+        if profile.disable_epsv or self._learnt.works(Ability.EPSV) is False:
+            return await DataConnection.open(connection, await self._pasv(), profile)
+        address = await self._epsv()
+        if address is None:
+            self._learnt.found(Ability.EPSV, works=False)
+            return await DataConnection.open(connection, await self._pasv(), profile)
+        try:
+            data = await DataConnection.open(connection, address, profile)
+        except DataConnectionError as error:
+            if self._learnt.works(Ability.EPSV) or connection.family is not socket.AF_INET:
+                raise
+            try:
+                address = await self._pasv()
+            except ReplyError:
+                raise error from None  # what cannot be reached is no word on the file
+            data = await DataConnection.open(connection, address, profile)
+            self._learnt.found(Ability.EPSV, works=False)
+        else:
+            self._learnt.found(Ability.EPSV, works=True)
+        return data
 
     def _require_restart(self, offset: int) -> None:
         if not offset:
@@ -176,20 +204,20 @@ class Transfers:
         if offset:
             self._learnt.found(Ability.REST, works=True)
 
-    async def _passive(self) -> PassiveAddress:
-        """Let the server listen: EPSV, else PASV."""
-        charset = self._profile.charset
-        if not (self._profile.disable_epsv or self._learnt.works(Ability.EPSV) is False):
-            command = Command("EPSV")
-            reply = await self._commands.exchange(command)
-            if not reply.refused:
-                self._learnt.found(Ability.EPSV, works=True)
-                return parse_epsv(reply.text(charset))
-            if reply.code not in _NO_WAY:
-                raise classify(reply, command, charset=charset)
-            self._learnt.found(Ability.EPSV, works=False)
+    async def _epsv(self) -> PassiveAddress | None:
+        """Let the server listen (RFC 2428 §3); None where it does not know how."""
+        command, charset = Command("EPSV"), self._profile.charset
+        reply = await self._commands.exchange(command)
+        if reply.code in _NO_WAY:
+            return None
+        if reply.refused:
+            raise classify(reply, command, charset=charset)
+        return parse_epsv(reply.text(charset))
+
+    async def _pasv(self) -> PassiveAddress:
+        """Let the server listen (RFC 959 §4.1.2)."""
         reply = await self._commands.require(Command("PASV"))
-        address = parse_pasv(reply.text(charset))
+        address = parse_pasv(reply.text(self._profile.charset))
         return address if self._profile.trust_pasv_address else PassiveAddress(None, address.port)
 
     async def _begin_active(self, command: Command, offset: int) -> Transfer:

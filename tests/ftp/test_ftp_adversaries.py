@@ -156,8 +156,9 @@ async def test_whoever_is_silent_is_left_in_time(
         began = trio.current_time()
         with trio.fail_after(FOREVER_S):
             await meet(server, case)
-        # One limit, and where the data failed one more second for the server's reason.
-        assert trio.current_time() - began < 7
+        # One limit, and where the data failed one more second for the server's reason; a first port that
+        # nobody answers at is asked for in both ways.
+        assert trio.current_time() - began < (12 if "EPSV" in case.script else 7)
 
 
 @pytest.mark.usefixtures("_no_threads")

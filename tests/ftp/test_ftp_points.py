@@ -1,11 +1,14 @@
 """Points of docs/ftp.md that no other test is about; the list there says where the others are."""
 
+import socket
 from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from pooler.errors import DataConnectionError
+from pooler.ftp.connector import FtpConnector
 from tests.support.answers import connect
 from tests.support.moving import fetch, store
 from tests.support.scripted import Connection, scripted_server
@@ -59,6 +62,51 @@ async def test_point_17_the_end_of_an_upload_is_not_lost_to_what_nobody_read(tmp
         assert session.tls_version == "TLSv1.3"
         await store(session, "/f", CONTENT)
         assert server.files == {"/f": CONTENT}
+        await session.aclose()
+
+
+async def refused_port(connection: Connection, _: bytes) -> None:
+    """Tell a port by EPSV at which nobody listens any more: behind a firewall that lets only PASV's in."""
+    with socket.create_server((connection.server.host, 0)) as closed:
+        port = closed.getsockname()[1]
+    await connection.say(b"229 Listening (|||%d|)" % port)
+
+
+async def test_a_port_that_epsv_tells_and_nobody_reaches_is_asked_for_by_pasv_from_then_on() -> None:
+    async with scripted_server({"EPSV": refused_port}) as server:
+        server.files["/f"] = CONTENT
+        connector = FtpConnector(server.profile())
+        session = await connector.connect()
+        assert await fetch(session, "/f") == CONTENT
+        assert await fetch(session, "/f") == CONTENT
+        assert server.verbs()[-5:] == ["EPSV", "PASV", "RETR", "PASV", "RETR"]
+        assert connector.learnt["epsv"] is False
+        await session.aclose()
+
+
+@pytest.mark.parametrize("refusal", [b"500 What?", b"550 No."])
+async def test_a_port_that_neither_way_reaches_is_the_data_connections_failure(refusal: bytes) -> None:
+    async with scripted_server({"EPSV": refused_port, "PASV": refusal}) as server:
+        server.files["/f"] = CONTENT
+        connector = FtpConnector(server.profile())
+        session = await connector.connect()
+        with pytest.raises(DataConnectionError):
+            await fetch(session, "/f")
+        assert connector.learnt["epsv"] is None  # it need not be to blame
+        await session.aclose()
+
+
+async def test_where_epsv_has_worked_one_port_that_is_not_reached_does_not_change_that() -> None:
+    async with scripted_server() as server:
+        server.files["/f"] = CONTENT
+        session = await connect(server)
+        assert await fetch(session, "/f") == CONTENT
+        server.script = {"EPSV": refused_port}
+        with pytest.raises(DataConnectionError):
+            await fetch(session, "/f")
+        assert "PASV" not in server.verbs()
+        server.script = {}
+        assert await fetch(session, "/f") == CONTENT
         await session.aclose()
 
 

@@ -173,11 +173,14 @@ async def nobody_reads(connection: Connection, _: bytes) -> None:
 
 
 async def port_where_nobody_answers(connection: Connection, _: bytes) -> None:
-    """Tell a port whose queue is full: the kernel lets our call ring."""
+    """Tell a port whose queue is full, asked in either way: the kernel lets our call ring."""
     with socket.create_server((connection.server.host, 0), backlog=0) as full, socket.socket() as caller:
         caller.setblocking(False)
         caller.connect_ex(full.getsockname())
-        await connection.say(b"229 Listening (|||%d|)" % full.getsockname()[1])
+        port = full.getsockname()[1]
+        await connection.say(b"229 Listening (|||%d|)" % port)
+        assert await connection._line() == b"PASV"
+        await connection.say(b"227 Listening (127,0,0,1,%d,%d)" % divmod(port, 256))
         assert await connection._line() == b"NOOP"
     await connection.on_noop(b"")
 
