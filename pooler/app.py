@@ -40,7 +40,8 @@ from pooler.bus.steered import steered
 from pooler.bus.window import Window
 from pooler.config import Configuration
 from pooler.config.settings import ApiSettings, MetricsSettings
-from pooler.crew import Crew, assemble, make_steering, worker_name
+from pooler.config.worker import worker_name
+from pooler.crew import Crew, assemble, make_steering
 from pooler.errors import ConfigError, LocalFileError
 from pooler.model.job import Delivery
 from pooler.ops.http.app import create_app
@@ -190,7 +191,10 @@ class Addresses:
 
 
 async def run(
-    configuration: Configuration, *, task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED
+    configuration: Configuration,
+    *,
+    until: Callable[[], Awaitable[None]] | None = None,
+    task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the service until SIGTERM or SIGINT, or until the API is told to drain.
 
@@ -199,6 +203,7 @@ async def run(
 
     Args:
         configuration: as loaded.
+        until: when this returns the service drains as well.
         task_status: started once the service has joined its consumer group.
 
     Raises:
@@ -222,7 +227,7 @@ async def run(
     tokens_of = configuration.settings.api.token_file
     guard = Guard(() if tokens_of is None else load_tokens(tokens_of), ledger=service.ledger)
     reloader = service.reloader = Reloader(configuration, service, guard)
-    async with _operating(configuration, service, metrics, guard) as addresses:
+    async with _operating(configuration, service, metrics, guard, until) as addresses:
         kafka = configuration.settings.kafka
         # Before the group is joined: a pod that cannot work must not take partitions from those that can.
         await check_roots(configuration)
@@ -297,7 +302,11 @@ async def check_roots(configuration: Configuration) -> None:
 
 @asynccontextmanager
 async def _operating(
-    configuration: Configuration, service: RunningService, metrics: Metrics, guard: Guard
+    configuration: Configuration,
+    service: RunningService,
+    metrics: Metrics,
+    guard: Guard,
+    until: Callable[[], Awaitable[None]] | None,
 ) -> AsyncIterator[Addresses]:
     """Serve the admin API and the metrics, and listen for signals, for as long as the block lasts."""
     api, exposed = configuration.settings.api, configuration.settings.metrics
@@ -326,10 +335,19 @@ async def _operating(
             await listening.start(partial(obey_signals, hang_up=hang_up), service, operating.cancel_scope)
             if service.reloader is not None:
                 listening.start_soon(service.reloader.watch)
+            if until is not None:
+                listening.start_soon(_drain_after, until, service)
             yield addresses
             listening.cancel_scope.cancel()
         shutdown.set()
         operating.cancel_scope.deadline = trio.current_time() + _GOODBYE_S
+
+
+async def _drain_after(until: Callable[[], Awaitable[None]], service: RunningService) -> None:
+    await until()
+    if not service.draining:
+        log.info("drain_begun", signal=None)
+        service.drain()
 
 
 class Drainable(Protocol):

@@ -1,8 +1,6 @@
 """Builds the flow from the configuration: remotes with their connectors, roots with their finishers."""
 
 import itertools
-import os
-import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ from pooler.config.passwords import FixedPassword
 from pooler.config.remotes import FtpRemote
 from pooler.config.settings import PoolSettings, Settings
 from pooler.config.tls import TlsVersion
+from pooler.config.worker import worker_name
 from pooler.flow.alone import Alone
 from pooler.flow.bandwidth import Bandwidth
 from pooler.flow.breaker import Breaker, Thresholds
@@ -152,11 +151,6 @@ class Reins:
     hire: Hire
     steering: Steering | Alone
     metrics: Metrics
-
-
-def worker_name() -> str:
-    """Tell who we are, for results: the pod's name, else the host's."""
-    return os.environ.get("POD_NAME") or socket.gethostname()
 
 
 def assemble(

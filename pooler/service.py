@@ -16,7 +16,8 @@ from pooler.config import Configuration
 from pooler.config.described import described
 from pooler.config.remotes import Connections
 from pooler.config.settings import Settings
-from pooler.crew import Crew, worker_name
+from pooler.config.worker import worker_name
+from pooler.crew import Crew
 from pooler.errors import BusError
 from pooler.flow.chronicle import short
 from pooler.flow.keeper import RootKeeper

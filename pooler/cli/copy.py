@@ -13,7 +13,8 @@ from pooler.cli import exits
 from pooler.cli.options import HERE, Files
 from pooler.cli.progress import Progress, showing
 from pooler.config import Configuration
-from pooler.crew import assemble, worker_name
+from pooler.config.worker import worker_name
+from pooler.crew import assemble
 from pooler.ops import garbage, logs
 from pooler.ops.metrics import Metrics
 from pooler.version import version

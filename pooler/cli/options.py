@@ -36,13 +36,21 @@ class Files:
         Raises:
             ConfigError: with every mistake; `pooler.cli.main` shows them and exits with ``FATAL``.
         """
+        return load(self.config, self.connections, self.environment())
+
+    def environment(self) -> dict[str, str]:
+        """Make the environment in which each override is a variable of its own.
+
+        Raises:
+            ConfigError: an override cannot be meant.
+        """
         environment = dict(os.environ)
         for override in self.overrides:
             match = _OVERRIDE.fullmatch(override)
             if match is None:
                 raise ConfigError(f"-X {override}: expected SECTION.KEY=VALUE")
             environment[f"POOLER__{match[1]}__{match[2]}".upper()] = match[3]
-        return load(self.config, self.connections, environment)
+        return environment
 
 
 HERE = Files()

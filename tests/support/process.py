@@ -210,6 +210,21 @@ def free_port(host: str = "127.0.0.1") -> int:
     raise AssertionError("unreachable")
 
 
+def free_ports(count: int, host: str = "127.0.0.1") -> int:
+    """Return the first of as many ports beside each other, each as `free_port` finds one.
+
+    Raises:
+        OSError: there are none.
+    """
+    for _ in range(_ATTEMPTS):
+        first = free_port(host)
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                probes.enter_context(socket.create_server((host, port)))
+            return first
+    raise OSError(f"no {count} free ports beside each other")
+
+
 def answers(host: str, port: int) -> bool:
     """Tell whether something accepts connections there."""
     try:

@@ -124,12 +124,14 @@ class Site:
         ]  # fmt: skip
 
     @contextmanager
-    def running(self, *, ready: bool = True, **environment: str) -> Iterator[RunningPooler]:
+    def running(self, *words: str, ready: bool = True, **environment: str) -> Iterator[RunningPooler]:
         """Run the service until the block ends; by then the test has ended it, or it is killed."""
         self._started += 1
         log = self.folder / f"pooler-{self._started}.log"
         with log.open("wb") as stream:
-            process = subprocess.Popen(self.command("run"), stderr=stream, env={**os.environ, **environment})
+            process = subprocess.Popen(
+                self.command("run", *words), stderr=stream, env={**os.environ, **environment}
+            )
         running = RunningPooler(
             process,
             f"http://127.0.0.1:{self.settings['api']['port']}",
