@@ -21,6 +21,7 @@ from pooler.crew import Crew
 from pooler.errors import BusError
 from pooler.flow.chronicle import short
 from pooler.flow.keeper import RootKeeper
+from pooler.flow.lately import Recent
 from pooler.flow.limit import Decision
 from pooler.flow.probe import NoRoomToProbe, probe
 from pooler.flow.rates import Rates
@@ -362,6 +363,15 @@ class RunningService:
     def failures(self) -> tuple[FailureCause, ...]:
         """Tell why jobs have failed since the start, the newest reason first."""
         return () if self._crew is None else failure_causes(self._crew.endings.chronicle)
+
+    def recent(self) -> Mapping[str | None, Recent]:
+        """Tell how jobs have ended of late, by remote."""
+        return {} if self._crew is None else self._crew.endings.lately.recent(trio.current_time())
+
+    def bytes_moved(self) -> int:
+        """Tell how many bytes have gone over since the start."""
+        remotes = () if self._crew is None else self._crew.fleet.remotes.values()
+        return sum(remote.tally.size_bytes for remote in remotes)
 
     def cancel(self, task_id: str, why: str) -> None:
         """Cancel the jobs of a name that are in hand."""

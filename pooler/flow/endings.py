@@ -8,6 +8,7 @@ import structlog
 import trio
 
 from pooler.flow.chronicle import Chronicle, chapter
+from pooler.flow.lately import Lately
 from pooler.flow.order import Order
 from pooler.flow.work import Work
 from pooler.model.batch import Found
@@ -41,6 +42,8 @@ class Endings:
         """How many jobs were parked, by remote; one that is parked again counts again."""
         self.chronicle = Chronicle()
         """What ended last, and why jobs fail."""
+        self.lately = Lately()
+        """How the jobs of each remote have ended within the last hour."""
         self.bytes_transferred = 0
         """Of all jobs that ended."""
         self._emptied = trio.Event()
@@ -115,6 +118,12 @@ class Endings:
         self.counts[remote, outcome.status] += 1
         self.bytes_transferred += outcome.bytes_transferred
         self._metrics.job_ended(remote, direction, outcome)
+        self.lately.ended(
+            remote,
+            trio.current_time(),
+            outcome.duration_ms / 1000 if outcome.attempts else None,
+            done=outcome.failure is None,
+        )
         self.chronicle.add(chapter(delivery, remote, direction, outcome, time.time()))
         _log(delivery.job, outcome)
 

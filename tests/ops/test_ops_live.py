@@ -1,14 +1,19 @@
 """The live state and the page, over real sockets."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
+from pooler.errors import BusError
 from pooler.ops.http import live, server
 from pooler.ops.http.app import create_app
+from pooler.ops.http.deployment import DeploymentStatus, PodStatus
+from pooler.ops.http.everywhere import Query, Told
 from pooler.ops.http.server import GRACE_S
 from tests.support.api import TOKENS, assert_problem, bearer, serving
 from tests.support.http_client import Address, ask, encode
@@ -28,6 +33,13 @@ async def api(service: ServiceDouble) -> AsyncIterator[Address]:
     async with serving(create_app(service, TOKENS, closing)) as (address, _):
         yield address
         closing.set()
+
+
+def quickly(monkeypatch: pytest.MonkeyPatch, every_s: float) -> None:
+    """Have events so often, whatever that takes of the processor."""
+    monkeypatch.setattr(live, "PERIOD_S", every_s)
+    monkeypatch.setattr(live, "_MOST_TO_TELL", 1e9)
+    monkeypatch.setattr(live, "EVENTS_PER_S", 1e9)
 
 
 class Reader:
@@ -53,27 +65,27 @@ async def test_an_event_is_all_that_the_page_shows(api: Address) -> None:
         reader = Reader(stream)
         state = await reader.next()
     assert b"text/event-stream" in reader.head
-    assert state["status"]["ready"] is True
-    assert [one["remote"]["name"] for one in state["remotes"]] == ["site-a", "site-b"]
+    assert state["pods"][0]["ready"] is True
+    assert [remote["name"] for remote in state["remotes"]] == ["site-a", "site-b"]
     assert state["remotes"][0]["limit_reason"] == "more sessions do not help"
-    assert "sessions" not in state["remotes"][0]["remote"]  # that would be much, for 200 remotes
+    assert "sessions" not in state["remotes"][0]  # that would be much, for 200 remotes
     assert [job["task_id"] for job in state["running"]] == ["task-1"]
-    assert state["running_in_all"] == 1
+    assert state["service"]["running"] == 1
     assert [cause["error_code"] for cause in state["failures"]] == ["CONNECTION_ERROR"]
     assert [job["status"] for job in state["ended"]] == ["failed", "success"]
-    assert [folder["paused"] for folder in state["folders"]] == [False, True]
+    assert [folder["paused_at"] for folder in state["folders"]] == [[], ["pooler-0"]]
 
 
 async def test_what_changes_is_in_the_next_event(
     api: Address, service: ServiceDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "PERIOD_S", 0.05)
+    quickly(monkeypatch, 0.05)
     async with await trio.open_tcp_stream(*api) as stream:
         await stream.send_all(READ)
         reader = Reader(stream)
-        assert (await reader.next())["status"]["ready"] is True
+        assert (await reader.next())["pods"][0]["ready"] is True
         service.change_status(ready=False, reasons=("draining",))
-        while (await reader.next())["status"]["ready"]:
+        while (await reader.next())["pods"][0]["ready"]:
             pass
 
 
@@ -99,12 +111,148 @@ async def test_all_readers_share_the_work(
 async def _read_one(address: Address) -> None:
     async with await trio.open_tcp_stream(*address) as stream:
         await stream.send_all(READ)
-        assert (await Reader(stream).next())["status"]["version"] == "1.2.3"
+        assert (await Reader(stream).next())["service"]["version"] == "1.2.3"
+
+
+def with_others(service: ServiceDouble, *silent: str) -> ServiceDouble:
+    """Have another pod, and some that say nothing."""
+    other = ServiceDouble()
+    other.pod = "pooler-1"
+    other.change_status(ready=False, reasons=("draining",), draining=True)
+    service.others, service.silent = {other.pod: other}, silent
+    service.pods = DeploymentStatus(
+        together=True,
+        pods=tuple(
+            PodStatus(pod, f"{pod}-x", pod == service.pod, pod in silent, 1.0, "1.2.3", (), ())
+            for pod in (service.pod, other.pod, *silent)
+        ),
+        remotes=(),
+    )
+    return other
+
+
+async def until(reader: "Reader", what: Callable[[Any], bool]) -> Any:
+    """Read on until an event is so."""
+    while not what(state := await reader.next()):
+        pass
+    return state
+
+
+async def test_any_pod_shows_all_of_them_and_names_those_that_are_silent(
+    api: Address, service: ServiceDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickly(monkeypatch, 0.05)
+    with_others(service, "pooler-2")
+    async with await trio.open_tcp_stream(*api) as stream:
+        await stream.send_all(READ)
+        state = await until(Reader(stream), lambda state: state["pods"][1]["told"])
+    assert [(pod["pod"], pod["me"], pod["silent"], pod["told"]) for pod in state["pods"]] == [
+        ("pooler-0", True, False, True),
+        ("pooler-1", False, False, True),
+        ("pooler-2", False, True, False),
+    ]
+    assert state["pods"][1]["reasons"] == ["draining"]
+    assert state["service"]["running"] == 2
+    assert state["remotes"][0]["waiting"] == 14
+
+
+async def test_a_pod_that_answers_no_more_is_shown_for_a_while_and_then_named(
+    api: Address, service: ServiceDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickly(monkeypatch, 0.02)
+    monkeypatch.setattr(live, "OTHERS_S", 0.02)
+    monkeypatch.setattr(live, "KEEP_S", 0.3)
+    with_others(service)
+    async with await trio.open_tcp_stream(*api) as stream:
+        await stream.send_all(READ)
+        reader = Reader(stream)
+        await until(reader, lambda state: state["pods"][1]["told"])
+        service.others = {}
+        state = await until(reader, lambda state: not state["pods"][1]["told"])
+        assert state["service"]["running"] == 1
+        await until(reader, lambda state: state["pods"][1]["silent"])
+
+
+async def test_others_are_asked_while_somebody_reads_and_once_for_all_who_do(
+    api: Address, service: ServiceDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickly(monkeypatch, 0.02)
+    monkeypatch.setattr(live, "OTHERS_S", 1000.0)
+    with_others(service)
+    asked = 0
+    ask_others = service.ask_others
+
+    async def count(what: str, query: Query, within_s: float) -> Told:
+        nonlocal asked
+        asked += 1
+        return await ask_others(what, query, within_s)
+
+    monkeypatch.setattr(service, "ask_others", count)
+    await wait_all_tasks_blocked()
+    assert asked == 0
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(_read_until_told, api)
+    assert asked == 1
+
+
+async def _read_until_told(address: Address) -> None:
+    async with await trio.open_tcp_stream(*address) as stream:
+        await stream.send_all(READ)
+        await until(Reader(stream), lambda state: bool(state["pods"][1]["told"]))
+
+
+async def test_where_the_control_topic_cannot_be_written_to_it_shows_this_pod(
+    api: Address, service: ServiceDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickly(monkeypatch, 0.02)
+    monkeypatch.setattr(live, "KEEP_S", 0.1)
+    with_others(service)
+    service.deaf = BusError("no answer")
+    async with await trio.open_tcp_stream(*api) as stream:
+        await stream.send_all(READ)
+        state = await until(Reader(stream), lambda state: state["pods"][1]["silent"])
+    assert state["pods"][0]["ready"] is True
+    assert state["service"]["running"] == 1
+
+
+async def test_who_does_not_read_gets_the_newest_next_and_makes_nobody_wait(
+    service: ServiceDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickly(monkeypatch, 0.001)
+    monkeypatch.setattr(server, "_UNREAD_MS", 60_000)  # else the kernel breaks it off meanwhile
+    well, _ = service.remotes()
+    service.have_remotes(*(replace(well, name=f"site-{at}", last_error="x" * 200) for at in range(200)))
+    tell, made = service.status, 0
+
+    def count() -> Any:
+        nonlocal made
+        made += 1
+        return replace(tell(), succeeded=made)
+
+    monkeypatch.setattr(service, "status", count)
+    closing = trio.Event()
+    async with serving(create_app(service, TOKENS, closing), within_s=90) as (address, _):
+        async with (
+            await trio.open_tcp_stream(*address) as late,
+            await trio.open_tcp_stream(*address) as stream,
+        ):
+            await late.send_all(READ)
+            slow = Reader(late)
+            await slow.next()
+            await stream.send_all(READ)
+            # Each is 150 kB: much more than the kernel keeps for one who does not read.
+            await until(Reader(stream), lambda state: state["service"]["done"] > 150)
+            newest, got = made, 0
+            while (await slow.next())["service"]["done"] < newest:
+                got += 1
+            assert got < 100
+        closing.set()
 
 
 async def test_so_many_and_no_more(api: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "MOST_READERS", 1)
-    monkeypatch.setattr(live, "PERIOD_S", 0.05)
+    quickly(monkeypatch, 0.05)
     async with await trio.open_tcp_stream(*api) as stream:
         await stream.send_all(READ)
         await Reader(stream).next()
@@ -120,7 +268,7 @@ async def test_so_many_and_no_more(api: Address, monkeypatch: pytest.MonkeyPatch
 async def test_a_stream_has_an_end_and_the_next_one_begins_at_once(
     api: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "PERIOD_S", 0.01)
+    quickly(monkeypatch, 0.01)
     monkeypatch.setattr(live, "LASTS_S", 0.1)
     for _ in range(2):
         async with await trio.open_tcp_stream(*api) as stream:
@@ -159,7 +307,7 @@ async def test_readers_do_not_hold_up_the_end(service: ServiceDouble, *, reads_o
 @pytest.mark.parametrize(
     ("path", "kind", "has"),
     [
-        ("/", "text/html", b'<table id="remotes">'),
+        ("/", "text/html", b'<table id="remotes"'),
         ("/page.js", "text/javascript", b'fetch("v1/live"'),
         ("/page.css", "text/css", b"prefers-color-scheme: dark"),
     ],

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import trio
+
+from pooler.flow.lately import Lately, Recent
 from pooler.model.batch import Tally
 from pooler.model.control import Knob, Mode
 from pooler.ops.http.deployment import ALONE, DeploymentStatus
@@ -104,6 +107,8 @@ class ServiceDouble:
         refuses: why jobs are refused, if they are.
         busy_with: why no remote can be probed, if none can.
         report: what ``reload`` answers.
+        lately: how jobs have ended of late.
+        moved_bytes: that have gone over.
     """
 
     def __init__(self) -> None:
@@ -231,6 +236,8 @@ class ServiceDouble:
             learnt={"server": "unknown", "features": None},
         )
         self._remotes = {remote.name: remote for remote in (site_a, site_b)}
+        self.lately = Lately()
+        self.moved_bytes = 40_000_000
         self.in_hand = [RUNNING, WAITING]
         self.ended_jobs = [FAILED, COPIED]
 
@@ -291,6 +298,12 @@ class ServiceDouble:
 
     def failures(self) -> tuple[FailureCause, ...]:
         return (FailureCause("site-b", "CONNECTION_ERROR", 3, FAILED),)
+
+    def recent(self) -> dict[str | None, Recent]:
+        return self.lately.recent(trio.current_time())
+
+    def bytes_moved(self) -> int:
+        return self.moved_bytes
 
     def cancel(self, task_id: str, why: str) -> None:
         self.calls.append(("cancel", task_id, why))

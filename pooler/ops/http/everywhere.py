@@ -97,11 +97,17 @@ class Question(Generic[S, T]):
             query: what else there is to say of it.
             within_s: how long the others are waited for, in seconds.
         """
+        theirs = await self.elsewhere(service, query, within_s=within_s)
+        return Together({service.pod: await self.here(service, query), **theirs.answers}, theirs.silent)
+
+    async def elsewhere(self, service: S, query: Query, *, within_s: float = ANSWER_S) -> Together[T]:
+        """Have all other pods answer: see `everywhere`."""
         try:
             told = await service.ask_others(self.name, query, within_s)
         except BusError:
             told = Told({}, {}, ("all others: the control topic cannot be written to now",))
-        answers, silent = {service.pod: await self.here(service, query)}, [*told.silent, *told.errors]
+        answers: dict[str, T] = {}
+        silent = [*told.silent, *told.errors]
         for pod, body in told.bodies.items():
             try:
                 answers[pod] = self._adapter.validate_json(body)

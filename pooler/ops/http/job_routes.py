@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest, NotFound
 
 from pooler.ops.http.auth import Caller, Guard, Scope
 from pooler.ops.http.everywhere import Query, Question, Together
-from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand, OpenBatch
+from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand, OpenBatch, by_cause
 from pooler.ops.http.pages import cursor_of, page_size, place_of
 from pooler.ops.http.questions import (
     BATCHES,
@@ -22,7 +22,6 @@ from pooler.ops.http.questions import (
     RUNNING,
     Found,
     T,
-    by_cause,
     merged,
     place,
 )
@@ -230,7 +229,7 @@ def job_routes(service: Service, guard: Guard) -> Blueprint:
     async def failures(_caller: Caller, query_args: WhichPods) -> Failures:
         """Tell why jobs have failed since the start of each pod, with an example of each reason."""
         told = await asked(FAILURES, service, query_args.pods, {})
-        return Failures(by_cause(told.answers), told.silent)
+        return Failures(by_cause(told.answers.values()), told.silent)
 
     return routes
 

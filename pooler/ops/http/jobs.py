@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pooler.flow.chronicle import Chapter, Chronicle, short
 from pooler.flow.work import Work
@@ -172,7 +172,12 @@ def running_jobs(workers: Iterable[Worker], now: float) -> tuple[JobInHand, ...]
         now: in seconds of ``trio.current_time()``.
     """
     told = [in_hand(worker.work, worker, now) for worker in workers if worker.work is not None]
-    return tuple(sorted(told, key=lambda job: (job.bytes_per_s, -(job.running_s or 0))))
+    return tuple(sorted(told, key=slowness))
+
+
+def slowness(job: JobInHand) -> tuple[int, float]:
+    """Tell where a transfer stands among others, the slowest first."""
+    return job.bytes_per_s or 0, -(job.running_s or 0.0)
 
 
 def in_hand(work: Work, worker: Worker | None, now: float) -> JobInHand:
@@ -235,3 +240,17 @@ def failure_causes(chronicle: Chronicle) -> tuple[FailureCause, ...]:
         FailureCause(remote, code.value, chronicle.failures[remote, code], ended_job(example))
         for (remote, code), example in ordered
     )
+
+
+def by_cause(told: Iterable[Iterable[FailureCause]]) -> tuple[FailureCause, ...]:
+    """Put together why jobs fail, over all pods; the newest reason first."""
+    causes: dict[tuple[str | None, str], FailureCause] = {}
+    for cause in (cause for pod in told for cause in pod):
+        key = cause.remote, cause.error_code
+        known = causes.get(key)
+        if known is None:
+            causes[key] = cause
+        else:
+            newest = max(known.newest, cause.newest, key=lambda job: job.at)
+            causes[key] = replace(known, jobs=known.jobs + cause.jobs, newest=newest)
+    return tuple(sorted(causes.values(), key=lambda cause: cause.newest.at, reverse=True))

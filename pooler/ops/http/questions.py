@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from pooler.ops.http.everywhere import Query, Question
 from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand, OpenBatch
 from pooler.ops.http.ledger import Deed
+from pooler.ops.http.part import PART
 from pooler.ops.http.receipt import Receipt
 from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.http.service import PartitionStatus, Service, ServiceStatus
@@ -152,6 +153,7 @@ _ALL: Final[Mapping[str, Question[Service, Any]]] = {
         RELOAD,
         AUDIT,
         RECEIPT,
+        PART,
     )
 }
 
@@ -166,20 +168,6 @@ async def answer(service: Service, what: str, query: Mapping[str, Any]) -> bytes
     if question is None:
         raise LookupError(f"no question {what!r} is known here")
     return await question.put_down(service, query)
-
-
-def by_cause(told: Mapping[str, Sequence[FailureCause]]) -> tuple[FailureCause, ...]:
-    """Put together why jobs fail, over all pods; the newest reason first."""
-    causes: dict[tuple[str | None, str], FailureCause] = {}
-    for cause in (cause for pod in told.values() for cause in pod):
-        key = cause.remote, cause.error_code
-        known = causes.get(key)
-        if known is None:
-            causes[key] = cause
-        else:
-            newest = max(known.newest, cause.newest, key=lambda job: job.at)
-            causes[key] = replace(known, jobs=known.jobs + cause.jobs, newest=newest)
-    return tuple(sorted(causes.values(), key=lambda cause: cause.newest.at, reverse=True))
 
 
 def merged(told: Mapping[str, Sequence[P]], key: Callable[[P], Any], *, reverse: bool = False) -> list[P]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pooler.flow.lately import Recent
 from pooler.model.control import Knob, Mode
 from pooler.ops.http.deployment import DeploymentStatus
 from pooler.ops.http.everywhere import Asker
@@ -431,6 +432,14 @@ class Service(Asker, Protocol):
 
     def failures(self) -> tuple[FailureCause, ...]:
         """Tell why jobs have failed since the start, the newest reason first."""
+        ...
+
+    def recent(self) -> Mapping[str | None, Recent]:
+        """Tell how jobs have ended of late, by remote; None stands for those that never had one."""
+        ...
+
+    def bytes_moved(self) -> int:
+        """Tell how many bytes have gone over since the start, those of failed attempts included."""
         ...
 
     def cancel(self, task_id: str, why: str) -> None:

@@ -1,6 +1,6 @@
 // Draws /v1/live. Everything that comes from outside goes through textContent; nothing is ever parsed as HTML.
 
-const HISTORY = 120; // samples, a second apart: two minutes
+const STEPS = 60; // of five seconds each, in a sparkline
 const RETRY_MS = 2000;
 const STALE_MS = 5000;
 const TOKEN = "pooler-token";
@@ -8,9 +8,6 @@ const byId = (id) => document.getElementById(id);
 
 let state = null; // the newest event
 let receivedAt = 0;
-let before = null; // the one before it
-const rates = new Map(); // files a second, by remote
-const totals = []; // {at, succeeded, failed}: for the share of failures
 
 // ---- words -------------------------------------------------------------------------------------------
 
@@ -32,22 +29,38 @@ function seconds(number) {
   return `${(number / 3600).toFixed(1)} h`;
 }
 
+function share(done, failed) {
+  const all = done + failed;
+  if (!all) return "–";
+  const percent = 100 * done / all;
+  // 100 is said only where nothing failed.
+  return `${failed ? Math.min(99.9, percent).toFixed(1) : 100} %`;
+}
+
 const clock = (iso) => new Date(iso).toLocaleTimeString("en-GB");
 
 // The words and the symbol say it; the colour only repeats it.
 function remoteState(remote) {
   if (remote.paused) return ["‖ paused", "warn", 2];
   if (remote.maintenance_until) return [`‖ maintenance until ${clock(remote.maintenance_until)}`, "warn", 3];
-  if (remote.state === "open") return [`▲ away, next try in ${seconds(remote.breaker_retry_s)}`, "bad", 0];
-  if (remote.state === "half_open") return ["▲ on trial", "bad", 1];
+  const at = state.service.together && remote.state_at.length < told() ? `, at ${remote.state_at.join(", ")}` : "";
+  if (remote.state === "open") return [`▲ away, next try in ${seconds(remote.retry_s)}${at}`, "bad", 0];
+  if (remote.state === "half_open") return [`▲ on trial${at}`, "bad", 1];
   if (remote.full_s !== null) return ["▲ full, uploads wait", "warn", 3];
   return ["✓ well", "good", 4];
 }
+
+const told = () => state.pods.filter((pod) => pod.told).length;
 
 // ---- drawing -----------------------------------------------------------------------------------------
 
 function set(node, name, value) {
   if (node[name] !== value) node[name] = value;
+}
+
+// On a narrow screen a table is laid out as a list, which would take its meaning from it: so it is told in words.
+for (const [kind, role] of [["table", "table"], ["thead, tbody", "rowgroup"], ["tr", "row"], ["th", "columnheader"]]) {
+  for (const node of document.querySelectorAll(kind)) node.setAttribute("role", role);
 }
 
 // rows(table, keys, draw): one row a key, in that order; a row that stays is neither moved nor made anew, so that
@@ -66,12 +79,15 @@ function rows(id, items, keyOf, cells, none) {
     if (!row) {
       row = document.createElement("tr");
       row.dataset.key = key;
+      row.setAttribute("role", "row");
       if (item === null) {
         row.className = "none";
         row.insertCell().colSpan = labels.length;
+        row.cells[0].setAttribute("role", "cell");
       } else {
         labels.forEach((label, at) => {
           const cell = row.insertCell();
+          cell.setAttribute("role", "cell");
           cell.dataset.label = label;
           cell.className = numeric[at];
         });
@@ -120,35 +136,36 @@ function buttons(...wanted) {
   };
 }
 
-function spark(samples, now) {
+// The line is for the eye alone; the number beside it is for everybody.
+function spark(files) {
   return (cell) => {
     let svg = cell.querySelector("svg");
     if (!svg) {
       svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
       svg.classList.add("spark");
-      svg.setAttribute("viewBox", `0 0 ${HISTORY} 20`);
+      svg.setAttribute("viewBox", `0 0 ${STEPS - 2} 20`);
       svg.setAttribute("preserveAspectRatio", "none");
       svg.setAttribute("aria-hidden", "true");
       svg.append(document.createElementNS("http://www.w3.org/2000/svg", "polyline"));
       cell.append(svg, document.createElement("span"));
     }
-    const top = Math.max(1, ...samples);
-    const first = HISTORY - samples.length;
-    const points = samples.map((rate, at) => `${first + at},${(19 - 18 * rate / top).toFixed(1)}`);
-    svg.firstChild.setAttribute("points", points.join(" "));
-    set(cell.querySelector("span"), "textContent", now.toFixed(1));
+    const whole = files.slice(0, -1); // the newest is not over yet
+    const top = Math.max(1, ...whole);
+    const points = whole.map((number, at) => `${at},${(19 - 18 * number / top).toFixed(1)}`).join(" ");
+    if (svg.firstChild.getAttribute("points") !== points) svg.firstChild.setAttribute("points", points);
+    set(cell.querySelector("span"), "textContent", ((whole.at(-1) ?? 0) / 5).toFixed(1));
   };
 }
 
 function draw() {
-  const { status } = state;
-  set(byId("version"), "textContent", status.version);
-  drawStrip(status);
+  set(byId("version"), "textContent", state.service.version);
+  drawStrip();
+  drawPods();
   drawRemotes();
-  set(byId("running-count"), "textContent", state.running_in_all > state.running.length
-    ? `${state.running.length} of ${count(state.running_in_all)}` : count(state.running_in_all));
+  set(byId("running-count"), "textContent", state.service.running > state.running.length
+    ? `${state.running.length} of ${count(state.service.running)}` : count(state.service.running));
   rows("running", state.running, (job) => job.origin, (job) => [
-    job.task_id, job.source, job.destination, bytes(job.bytes), `${bytes(job.bytes_per_s)}/s`, seconds(job.running_s),
+    job.task_id, job.source, job.destination, job.pod, bytes(job.bytes), `${bytes(job.bytes_per_s)}/s`, seconds(job.running_s),
     job.cancelled ? "being cancelled" : buttons(["Cancel", `Cancel ${job.task_id}`, (button) => cancel(button, job)]),
   ], "none runs");
   rows("failures", state.failures, (cause) => `${cause.remote} ${cause.error_code}`, (cause) => [
@@ -161,39 +178,54 @@ function draw() {
     job.bytes ? bytes(job.bytes) : "", job.duration_ms ? `${count(job.duration_ms)} ms` : "",
     job.verified === "none" ? "" : job.verified,
   ], "none yet");
-  rows("partitions", status.partitions, (at) => `${at.topic}-${at.partition}`, (at) => [
-    `${at.topic}-${at.partition}`,
+  rows("partitions", state.partitions, (at) => `${at.topic}-${at.partition}`, (at) => [
+    `${at.topic}-${at.partition}`, at.pod,
     at.state === "stopped" ? ["▲ stopped", "bad"] : at.state === "paused" ? ["‖ paused", "warn"] : ["✓ running", "good"],
     at.lag === null ? "–" : count(at.lag), count(at.in_hand), seconds(at.oldest_age_s),
     [at.reason, at.way_on].filter(Boolean).join(": "),
-  ], "none is assigned to this pod");
+  ], "none is assigned");
   rows("folders", state.folders, (folder) => folder.name, (folder) => [
-    folder.name, folder.paused ? [`▲ ${folder.reason.replace("_", " ")} for ${seconds(folder.paused_s)}`, "bad"] : ["✓ well", "good"],
-    bytes(folder.free_bytes), count(folder.waiting), folder.error,
+    folder.name,
+    folder.paused_at.length ? [`▲ ${folder.reason.replace("_", " ")} for ${seconds(folder.paused_s)}`, "bad"] : ["✓ well", "good"],
+    bytes(folder.free_bytes), count(folder.waiting),
+    folder.error && (state.service.together ? `${folder.paused_at.join(", ")}: ${folder.error}` : folder.error),
   ], "none is configured");
-  byId("pods-section").hidden = !state.pods.length;
+  for (const wide of document.querySelectorAll(".wide")) set(wide, "tabIndex", wide.scrollWidth > wide.clientWidth ? 0 : -1);
+}
+
+function podState(pod) {
+  if (pod.silent) return [pod.told ? "▲ silent" : `▲ silent for ${seconds(pod.heard_s)}, not counted`, "bad"];
+  if (!pod.told) return ["… is being asked", "warn"];
+  if (pod.draining) return ["‖ draining", "warn"];
+  return pod.ready ? ["✓ ready", "good"] : [`▲ ${pod.reasons.join(", ")}`, "bad"];
+}
+
+function drawPods() {
+  byId("pods-section").hidden = !state.service.together;
   rows("pods", state.pods, (pod) => pod.pod, (pod) => [
-    pod.me ? `${pod.pod} (this one)` : pod.pod, pod.silent ? ["▲ silent", "bad"] : ["✓ heard", "good"], seconds(pod.heard_s),
+    pod.me ? `${pod.pod} (this one)` : pod.pod, podState(pod),
+    ...(pod.told
+      ? [count(pod.running), pod.files_per_s.toFixed(1), `${bytes(pod.bytes_per_s)}/s`, pod.lag === null ? "–" : count(pod.lag),
+        `${count(pod.window_records)}, ${bytes(pod.window_bytes)}`, pod.version]
+      : ["", "", "", "", "", ""]),
   ], "");
 }
 
-function drawStrip(status) {
-  const lags = status.partitions.map((at) => at.lag).filter((lag) => lag !== null);
-  const moved = before ? status.bytes_transferred - before.status.bytes_transferred : 0;
-  const files = before ? done(status) - done(before.status) : 0;
-  const s = before ? Math.max(0.2, (Date.parse(state.at) - Date.parse(before.at)) / 1000) : 1;
-  const first = totals[0];
-  const all = done(status) + status.failed - done(first) - first.failed;
-  const failed = all ? 100 * (status.failed - first.failed) / all : 0;
+function drawStrip() {
+  const { service, pods } = state;
+  const shown = pods.map((pod) => [pod.pod, ...podState(pod)]);
+  const bad = shown.filter(([, , kind]) => kind !== "good");
+  const words = !service.together ? shown[0][1] : bad.length
+    ? `▲ ${pods.length - bad.length} of ${pods.length} pods ready — ${bad.map(([pod, said]) => `${pod}: ${said.replace(/^\S /, "")}`).join("; ")}`
+    : `✓ ${pods.length} of ${pods.length} pods ready`;
   const parts = [
-    ["State", status.draining ? "‖ draining" : status.ready ? "✓ ready" : `▲ ${status.reasons.join(", ")}`,
-      status.ready ? "good" : "bad"],
-    ["Lag", lags.length ? count(lags.reduce((sum, lag) => sum + lag, 0)) : "–", ""],
-    ["Running", count(state.running_in_all), ""],
-    ["Oldest job", seconds(status.oldest_job_age_s), ""],
-    ["Files/s", (files / s).toFixed(1), ""],
-    ["MB/s", (moved / s / 1e6).toFixed(1), ""],
-    ["Failed, 5 min", `${failed.toFixed(failed && failed < 10 ? 1 : 0)} %`, failed ? "bad" : ""],
+    ["State", words, bad.length ? "bad" : "good"],
+    ["Lag", service.lag === null ? "–" : count(service.lag), ""],
+    ["Running", count(service.running), ""],
+    ["Oldest job", seconds(service.oldest_job_age_s), ""],
+    ["Files/s", spark5(service), ""],
+    ["MB/s", (service.bytes_per_s / 1e6).toFixed(1), ""],
+    ["Failed, 5 min", failedShare(service), service.failed_5min ? "bad" : ""],
   ];
   const strip = byId("strip");
   parts.forEach(([title, text, kind], at) => {
@@ -204,35 +236,47 @@ function drawStrip(status) {
       strip.append(part);
     }
     set(part.firstChild, "textContent", title);
-    set(part.lastChild, "textContent", text);
+    if (typeof text === "function") text(part.lastChild);
+    else set(part.lastChild, "textContent", text);
     set(part.lastChild, "className", kind);
   });
 }
 
-const done = (status) => status.succeeded + status.skipped;
+const spark5 = (service) => (cell) => {
+  spark(service.files)(cell);
+  set(cell.querySelector("span"), "textContent", service.files_per_s.toFixed(1));
+};
+
+function failedShare({ done_5min: done, failed_5min: failed }) {
+  const percent = failed ? 100 * failed / (done + failed) : 0;
+  return failed ? `${percent < 0.1 ? "< 0.1" : percent.toFixed(percent < 10 ? 1 : 0)} %` : "0 %";
+}
 
 function drawRemotes() {
   const words = byId("filter").value.trim().toLowerCase();
   const onlyTrouble = byId("trouble").checked;
-  const all = state.remotes.map((one) => ({ ...one, shown: remoteState(one.remote) }));
+  const all = state.remotes.map((remote) => ({ remote, shown: remoteState(remote) }));
   const meant = all.filter(({ remote, shown }) =>
     (!words || `${remote.name} ${remote.host}`.toLowerCase().includes(words)) && (!onlyTrouble || shown[2] < 4));
   meant.sort((a, b) => a.shown[2] - b.shown[2] || a.remote.name.localeCompare(b.remote.name));
   const sick = all.filter(({ shown }) => shown[2] < 2).length;
   set(byId("remotes-count"), "textContent",
     `${meant.length} of ${all.length}${sick ? `, ${sick} in trouble` : ""}`);
-  rows("remotes", meant, ({ remote }) => remote.name, ({ remote, shown, limit_reason }) => {
-    const samples = rates.get(remote.name) ?? [];
+  rows("remotes", meant, ({ remote }) => remote.name, ({ remote, shown }) => {
     return [
       named(remote.name, remote.host), [shown[0], shown[1]], `${remote.busy} busy, ${remote.idle} idle`,
-      limit_reason ? `${remote.limit}: ${limit_reason}` : String(remote.limit),
+      remote.limit_reason ? `${remote.limit}: ${remote.limit_reason}` : String(remote.limit),
       remote.waiting ? `${count(remote.waiting)}, ${seconds(remote.oldest_wait_s)}` : "0",
-      spark(samples, samples.at(-1) ?? 0), count(remote.succeeded), count(remote.failed), remote.last_error ?? "",
+      spark(remote.files),
+      [share(remote.done_5min, remote.failed_5min), remote.failed_5min ? "bad" : ""],
+      [share(remote.done_1h, remote.failed_1h), remote.failed_1h ? "bad" : ""],
+      remote.p95_s === null ? "–" : seconds(remote.p95_s), remote.last_error ?? "",
       buttons(
         remote.paused
           ? ["Resume", `Resume ${remote.name}`, (button) => steer(button, remote.name, "resume")]
           : ["Pause", `Pause ${remote.name}`, (button) => steer(button, remote.name, "pause")],
         ["Drain", `Drain ${remote.name}`, (button) => steer(button, remote.name, "drain")],
+        ["Probe", `Probe ${remote.name}`, (button) => probe(button, remote.name)],
         ["Try again", `Try ${remote.name} again`, (button) => steer(button, remote.name, "reset")],
       ),
     ];
@@ -253,11 +297,12 @@ function tell(words, kind = "") {
   message.textContent = words;
 }
 
+// `words` may be made of the answer.
 async function act(button, path, query, words) {
   button.disabled = true;
   try {
     const answer = await fetch(`v1/${path}?${new URLSearchParams(query)}`, { method: "POST", headers: headers() });
-    if (answer.ok) tell(words);
+    if (answer.ok) tell(...(typeof words === "function" ? words(await answer.json()) : [words]));
     else {
       const problem = await answer.json().catch(() => ({}));
       tell(`Not done: ${problem.detail ?? `${answer.status} ${answer.statusText}`}`, "bad");
@@ -273,6 +318,12 @@ async function act(button, path, query, words) {
 const DONE = { pause: "paused", resume: "resumed", drain: "being drained", reset: "tried again" };
 const steer = (button, name, verb) =>
   act(button, `remotes/${encodeURIComponent(name)}/${verb}`, { why: "from the page" }, `${name}: ${DONE[verb]}`);
+const probe = (button, name) => {
+  tell(`${name}: being tried out`);
+  return act(button, `remotes/${encodeURIComponent(name)}/probe`, { why: "from the page" }, (came) => came.ok
+    ? [`${name}: answers in ${seconds(came.seconds)}, ${[came.peer, came.tls_version].filter(Boolean).join(", ")}`]
+    : [`${name}: ${came.error_code}: ${[came.error, came.dialogue.at(-1)].filter(Boolean).join(" — ")}`, "bad"]);
+};
 const cancel = (button, job) =>
   act(button, "jobs/cancel", { task_id: job.task_id, why: "from the page" }, `${job.task_id}: being cancelled`);
 
@@ -311,28 +362,15 @@ document.addEventListener("keydown", (event) => {
 // ---- reading -----------------------------------------------------------------------------------------
 
 function take(text) {
-  before = state;
   state = JSON.parse(text);
   receivedAt = performance.now();
-  if (before && done(state.status) < done(before.status)) { before = null; totals.length = 0; rates.clear(); }
-  const { succeeded, skipped, failed } = state.status;
-  totals.push({ succeeded, skipped, failed });
-  if (totals.length > 300) totals.shift();
-  const old = new Map((before?.remotes ?? []).map(({ remote }) => [remote.name, remote.succeeded]));
-  const s = before ? Math.max(0.2, (Date.parse(state.at) - Date.parse(before.at)) / 1000) : 1;
-  for (const { remote } of state.remotes) {
-    const samples = rates.get(remote.name) ?? [];
-    samples.push(Math.max(0, remote.succeeded - (old.get(remote.name) ?? remote.succeeded)) / s);
-    if (samples.length > HISTORY) samples.shift();
-    rates.set(remote.name, samples);
-  }
   connected();
   if (!document.hidden) draw();
 }
 
 function connected() {
   const age = performance.now() - receivedAt;
-  const lost = !state || age > STALE_MS;
+  const lost = !state || age > Math.max(STALE_MS, 2500 * state.every_s);
   const link = byId("link");
   set(link.dataset, "state", lost ? "lost" : "live");
   set(link, "textContent", lost ? "no connection" : "live");
