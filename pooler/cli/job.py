@@ -27,6 +27,11 @@ from pooler.ops import logs
 
 app = App(name="job")
 app.command("pooler.cli.jobs.again:retry", name="retry", help="Submit failed jobs once more.")
+app.command(
+    "pooler.cli.imports.command:import_",
+    name="import",
+    help="Make jobs of command lines of rclone and lftp, or of a crontab.",
+)
 app.command("pooler.cli.jobs.tailing:tail", name="tail", help="Show answers as they are written.")
 app.command(
     "pooler.cli.jobs.validating:validate",
