@@ -30,7 +30,10 @@ def site(tmp_path: Path, broker: RunningBroker) -> Iterator[Site]:
     # A file takes a quarter of an hour: what runs stays.
     with running_server("vsftpd", tmp_path / "vsftpd", rate_bytes_s=1_000) as server:
         server.put("/there", bytes(1_000_000))
-        settings = {"transfer": {"drain_seconds": 1}, "pool": {"adaptive_sessions": False}}
+        settings: dict[str, dict[str, Any]] = {
+            "transfer": {"drain_seconds": 1},
+            "pool": {"adaptive_sessions": False},
+        }
         made = Site(tmp_path / "site", broker.bootstrap, {"far": server}, settings)
         made.create_topics()
         yield made
