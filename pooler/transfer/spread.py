@@ -6,14 +6,17 @@ folder anew: what a crash or another pod does in between makes no file come twic
 was there all the time.
 
 Whoever wants a marker, or files that do not change, has the folder listed once more for each of these.
+
+`pooler job submit` finds the files of a bulk job in the same way, without an attempt at it.
 """
 
 import os
 import stat
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import trio
 
@@ -21,15 +24,81 @@ from pooler.model.batch import Filters, Found, matcher
 from pooler.model.job import Direction
 from pooler.storage.failures import translated
 from pooler.storage.held import Held
+from pooler.storage.root import LocalRoot
 from pooler.transfer.attempt import Attempt, Transferred
 from pooler.transfer.names import is_on_its_way
-from pooler.transfer.session import Entry, EntryKind
+from pooler.transfer.plan import SpreadPlan
+from pooler.transfer.session import Entry, EntryKind, Session
 
 _T = TypeVar("_T")
 
 _PIECE = 1_000
 """Local names that are looked at in one call of a thread."""
 _KEEP_ALIVE_S = 20.0
+
+
+class Folder(Protocol):
+    """A folder that is spread, on either side."""
+
+    def listing(self) -> AbstractAsyncContextManager[AsyncIterator[Entry]]:
+        """List it, as often as is wanted, one listing at a time."""
+        ...
+
+    async def keep_alive(self) -> None:
+        """Keep alive what lists it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFolder:
+    """A folder on a server.
+
+    Attributes:
+        session: lists it.
+        path: of any file in it.
+    """
+
+    session: Session
+    path: str
+
+    @asynccontextmanager
+    async def listing(self) -> AsyncIterator[AsyncIterator[Entry]]:
+        """List it."""
+        async with self.session.listing(self.path.rpartition("/")[0] or "/") as entries:
+            yield entries
+
+    async def keep_alive(self) -> None:
+        """Keep the session alive."""
+        await self.session.keep_alive()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFolder:
+    """A folder of our own.
+
+    Attributes:
+        root: which it is below of.
+        parts: the way from there to any file in it.
+        session: what is kept alive meanwhile; None for nothing.
+    """
+
+    root: LocalRoot
+    parts: tuple[str, ...]
+    session: Session | None = None
+
+    @asynccontextmanager
+    async def listing(self) -> AsyncIterator[AsyncIterator[Entry]]:
+        """List it."""
+        names = await self.root.run(_Names, self.root, self.parts[:-1])
+        try:
+            yield names.entries()
+        finally:
+            names.close()
+
+    async def keep_alive(self) -> None:
+        """Keep the session alive, if there is one."""
+        if self.session is not None:
+            await self.session.keep_alive()
 
 
 async def spread(attempt: Attempt) -> Transferred:
@@ -46,8 +115,27 @@ async def spread(attempt: Attempt) -> Transferred:
 
     Cancellation: nothing has changed; the session may be dead.
     """
-    wanted, filters = attempt.plan.spread, attempt.plan.options.filters or Filters()
-    assert wanted is not None  # noqa: S101 - asked for such a plan
+    plan = attempt.plan
+    assert plan.spread is not None  # noqa: S101 - asked for such a plan
+    folder: Folder
+    if plan.direction is Direction.DOWNLOAD:
+        folder = ServerFolder(attempt.session, plan.remote_path)
+    else:
+        folder = OwnFolder(attempt.root, plan.local_parts, attempt.session)
+    return Transferred(found=await find(folder, plan.spread, plan.options.filters or Filters()))
+
+
+async def find(folder: Folder, wanted: SpreadPlan, filters: Filters) -> Found:
+    """Find the next files of a folder that are meant.
+
+    Args:
+        folder: where they are.
+        wanted: what they are called, and behind which name they begin.
+        filters: which of them are meant.
+
+    Raises:
+        PoolerError: the folder cannot be listed.
+    """
     matches = matcher(wanted.pattern)
     now = datetime.now(UTC)
     marked = None if filters.marker is None else _Marked(filters.marker)
@@ -66,7 +154,7 @@ async def spread(attempt: Attempt) -> Transferred:
 
     if marked is None:
         first: Smallest[Entry] = Smallest(wanted.room, wanted.cursor)
-        async with _listing(attempt) as entries:
+        async with folder.listing() as entries:
             async for entry in entries:
                 if may_be(entry):
                     first.add(entry.name, entry)
@@ -74,19 +162,19 @@ async def spread(attempt: Attempt) -> Transferred:
         more = first.more
     else:
         markers: Smallest[None] = Smallest(wanted.room, wanted.cursor)
-        async with _listing(attempt) as entries:
+        async with folder.listing() as entries:
             async for entry in entries:
                 name = marked.file(entry.name)
                 if name is not None and matches(name) and _sayable(name):
                     markers.add(name, None)
         names, more = markers.names(), markers.more
-        files = await _look_again(attempt, dict.fromkeys(names), may_be)
+        files = await _look_again(folder, dict.fromkeys(names), may_be)
     if filters.stable_for_s is not None and files:
-        await _wait(attempt, filters.stable_for_s)
-        later = await _look_again(attempt, files, lambda _: True)
+        await _wait(folder, filters.stable_for_s)
+        later = await _look_again(folder, files, lambda _: True)
         files = {name: entry for name, entry in files.items() if _same(entry, later.get(name))}
     found = tuple((name, files[name].size_bytes) for name in names if name in files)
-    return Transferred(found=Found(found, names[-1] if names else wanted.cursor, more))
+    return Found(found, names[-1] if names else wanted.cursor, more)
 
 
 class Smallest(Generic[_T]):
@@ -158,48 +246,34 @@ def _same(before: Entry, after: Entry | None) -> bool:
 
 
 async def _look_again(
-    attempt: Attempt, names: Mapping[str, object], may_be: Callable[[Entry], bool]
+    folder: Folder, names: Mapping[str, object], may_be: Callable[[Entry], bool]
 ) -> dict[str, Entry]:
     """List the folder once more, for files whose names are known."""
     if not names:
         return {}
-    async with _listing(attempt) as entries:
+    async with folder.listing() as entries:
         return {entry.name: entry async for entry in entries if entry.name in names and may_be(entry)}
 
 
-async def _wait(attempt: Attempt, seconds: float) -> None:
+async def _wait(folder: Folder, seconds: float) -> None:
     """Wait, and keep the session alive meanwhile."""
     end = trio.current_time() + seconds
     while (left_s := end - trio.current_time()) > 0:
         await trio.sleep(min(left_s, _KEEP_ALIVE_S))
-        await attempt.session.keep_alive()
+        await folder.keep_alive()
 
 
-@asynccontextmanager
-async def _listing(attempt: Attempt) -> AsyncIterator[AsyncIterator[Entry]]:
-    plan = attempt.plan
-    if plan.direction is Direction.DOWNLOAD:
-        async with attempt.session.listing(plan.remote_path.rpartition("/")[0] or "/") as entries:
-            yield entries
-        return
-    folder = await attempt.root.run(_Folder, attempt, plan.local_parts[:-1])
-    try:
-        yield folder.entries()
-    finally:
-        folder.close()
-
-
-class _Folder(Held):
-    """A folder of our own, looked at piece by piece. Blocks.
+class _Names(Held):
+    """The names in a folder of our own, looked at piece by piece. Blocks.
 
     Raises:
         LocalFileError: it cannot be opened.
     """
 
-    def __init__(self, attempt: Attempt, parts: tuple[str, ...]) -> None:
+    def __init__(self, root: LocalRoot, parts: tuple[str, ...]) -> None:
         super().__init__()
-        self._root = attempt.root
-        self._shown = f"{attempt.root.name}:/{'/'.join(parts)}"
+        self._root = root
+        self._shown = f"{root.name}:/{'/'.join(parts)}"
         self._descriptor = self._root.open_folder(parts, create=False)
         with translated(self._shown):
             try:

@@ -143,3 +143,93 @@ def test_a_configuration_that_cannot_be_used(folder: Path) -> None:
     done = submit(folder, "-", jobs=DOWN)
     assert (done.returncode, done.stdout) == (exits.FATAL, b"")
     assert done.stderr.startswith(b"c.yaml:1:")
+
+
+NIGHT = b'{"task_id":"night","src_id":"local","src_path":"/out/*.csv","dst_id":"site","dst_path":"/in/"}'
+
+
+def test_a_single_job_from_the_command_line(folder: Path, broker: str) -> None:
+    configure(folder, broker)
+    done = submit(folder, "site:/out/*.csv", "local:/in/", "--options", '{"after": "delete"}')
+    assert (done.returncode, done.stderr) == (exits.OK, b"")
+    ((key, value),) = written(broker, folder.name, 1)
+    job = json.loads(value or b"")
+    assert key == b"site"
+    assert job.pop("task_id").startswith("submit-")
+    assert job == {
+        "src_id": "site", "src_path": "/out/*.csv", "dst_id": "local", "dst_path": "/in/",
+        "options": {"after": "delete"},
+    }  # fmt: skip
+
+
+def out(folder: Path, **files: int) -> None:
+    (folder / "local" / "out").mkdir()
+    for name, size in files.items():
+        (folder / "local" / "out" / name.replace("_", ".")).write_bytes(b"x" * size)
+
+
+def test_many_files_are_spread_here(folder: Path, broker: str) -> None:
+    configure(folder, broker)
+    out(folder, a_csv=3, b_csv=4, c_txt=5)
+    done = submit(folder, "-", "--spread", "-o", "json", jobs=NIGHT + b"\n" + UP)
+    assert (done.returncode, done.stderr) == (exits.OK, b"")
+    assert json.loads(done.stdout) == {
+        "jobs": 3, "refused": 0, "submitted_to": folder.name, "bytes": 7, "of_unknown_size": 1,
+    }  # fmt: skip
+    found = written(broker, folder.name, 3)
+    assert (b"site", UP) in found
+    jobs = [json.loads(value or b"") for _, value in found if value != UP]
+    assert sorted(job["src_path"] for job in jobs) == ["/out/a.csv", "/out/b.csv"]
+    assert {job["task_id"] for job in jobs} == {"night/a.csv", "night/b.csv"}
+    assert {job["dst_path"] for job in jobs} == {"/in/a.csv", "/in/b.csv"}
+    assert all(job["options"] == {"literal": True} and "batch_id" not in job for job in jobs)
+
+
+def test_a_dry_run_counts_files_and_bytes_and_asks_no_broker(folder: Path) -> None:
+    out(folder, a_csv=3, b_csv=4)
+    (folder / "local" / "a").write_bytes(b"12345")
+    done = submit(folder, "-", "--dry-run", jobs=NIGHT + b"\n" + UP)
+    assert (done.returncode, done.stderr) == (exits.OK, b"")
+    assert done.stdout.decode().splitlines() == [
+        "           3  local:/out/a.csv → site:/in/a.csv",
+        "           4  local:/out/b.csv → site:/in/b.csv",
+        "           -  local:/a → site:/a",
+        "3 jobs, 12 bytes; nothing was submitted",
+    ]
+    done = submit(folder, "local:/out/", "site:/in/", "--dry-run", "-o", "json")
+    *files, total = map(json.loads, done.stdout.splitlines())
+    assert [one["bytes"] for one in files] == [3, 4]
+    assert total == {"jobs": 2, "refused": 0, "submitted_to": None, "bytes": 7, "of_unknown_size": 0}
+
+
+def test_a_folder_that_is_not_there_is_named_and_the_others_are_spread(folder: Path) -> None:
+    done = submit(folder, "-", "--dry-run", jobs=NIGHT + b"\njunk\n" + UP)
+    assert done.returncode == exits.JOBS_FAILED
+    first, second = done.stderr.decode().splitlines()
+    assert first.startswith("-: job 1: local:/out: ")
+    assert second.startswith("-: job 2: JSON is malformed")
+    assert done.stdout.decode().splitlines()[-1] == (
+        "1 jobs, 0 bytes, 1 of them of unknown size; nothing was submitted"
+    )
+
+
+def test_a_server_that_is_away_may_come_back(folder: Path) -> None:
+    (folder / "c.ini").write_text((folder / "c.ini").read_text() + f"port = {free_port()}\n")
+    done = submit(folder, "site:/out/", "local:/in/", "--dry-run")
+    assert done.returncode == exits.TEMPORARY
+    assert b"site:/out/: job 1: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["site", "local:/in/"], "site: expected REMOTE:PATH\n"),
+        (["site:/a", "local:"], "local:: expected REMOTE:PATH\n"),
+        (["site:/a", "local:/a", "--options", "{"], "--options: expected a JSON object"),
+        (["c.yaml", "--options", "{}"], "--options: expected SOURCE DESTINATION"),
+    ],
+)
+def test_two_words_that_are_no_job(folder: Path, words: list[str], complaint: str) -> None:
+    done = submit(folder, *words)
+    assert (done.returncode, done.stdout) == (exits.USAGE, b"")
+    assert complaint in done.stderr.decode()

@@ -1,13 +1,11 @@
 """``pooler job retry``: failed jobs once more, counted first, and never those that have completed since."""
 
 import datetime as dt
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-import trio
 from cyclopts import Parameter
 from rich.table import Table
 
@@ -17,20 +15,14 @@ from pooler.cli import exits
 from pooler.cli.admin import view
 from pooler.cli.admin.view import Output
 from pooler.cli.jobs.choice import Choice, Failed, Wanted, repeated, since
+from pooler.cli.jobs.sizes import sizes
 from pooler.cli.options import HERE, Files
 from pooler.cli.text import plain
 from pooler.config import Configuration
 from pooler.config.problems import did_you_mean
-from pooler.config.remotes import FtpRemote, LocalFolder
-from pooler.crew import connector
-from pooler.errors import ErrorCode, PoolerError
-from pooler.model.job import Endpoint
+from pooler.config.remotes import LocalFolder
+from pooler.errors import ErrorCode
 from pooler.ops import logs
-from pooler.transfer.plan import on_server
-
-_SIZES = 10_000
-"""Of so many files sizes are asked for."""
-_SIZES_S = 60.0
 
 
 async def retry(
@@ -87,7 +79,7 @@ async def retry(
     if choice.failed:
         await survey(kafka, kafka.job_topics, choice.jobs, since_ms=since_ms)
     chosen = list(choice.failed.values())
-    size_bytes, unknown = await _sizes(configuration, chosen)
+    size_bytes, unknown = await sizes(configuration, [failed.job for failed in chosen])
     _tell(choice, size_bytes, unknown, output=output, topic=None if dry_run else topic)
     if chosen and not dry_run:
         letters = _letters(configuration, chosen)
@@ -115,54 +107,6 @@ def _letters(configuration: Configuration, chosen: Iterable[Failed]) -> Iterator
         local = isinstance(configuration.connections.get(failed.job.source.remote), LocalFolder)
         end = failed.job.destination if local else failed.job.source
         yield Letter(end.remote.encode(), failed.value, repeated(failed))
-
-
-async def _sizes(configuration: Configuration, chosen: Sequence[Failed]) -> tuple[int, int]:
-    """Ask how large the sources are: all of them together, and of how many that is not known."""
-    by_remote: dict[str, list[str]] = {}
-    total, known = 0, 0
-    for failed in chosen:
-        source = configuration.connections.get(failed.job.source.remote)
-        if isinstance(source, LocalFolder):
-            try:
-                total += os.stat(source.path / failed.job.source.path.lstrip("/")).st_size  # noqa: PTH116
-                known += 1
-            except OSError:
-                continue
-        elif isinstance(source, FtpRemote) and len(chosen) <= _SIZES:
-            by_remote.setdefault(source.name, []).append(failed.job.source.path)
-    found: Counter[str] = Counter()
-    with trio.move_on_after(_SIZES_S):
-        async with trio.open_nursery() as nursery:
-            for name, paths in by_remote.items():
-                nursery.start_soon(_ask, configuration, name, paths, found)
-    return total + found["bytes"], len(chosen) - known - found["files"]
-
-
-async def _ask(configuration: Configuration, name: str, paths: Sequence[str], found: Counter[str]) -> None:
-    remote = configuration.connections.get(name)
-    assert isinstance(remote, FtpRemote)  # noqa: S101 - sorted out by who calls
-    try:
-        session = await connector(remote, configuration.settings).connect()
-    except PoolerError:
-        return  # its jobs are of unknown size
-    try:
-        for path in paths:
-            await _ask_one(session, remote, name, path, found)
-            if not session.usable:
-                return
-    finally:
-        await session.aclose()
-
-
-async def _ask_one(session: Any, remote: FtpRemote, name: str, path: str, found: Counter[str]) -> None:
-    try:
-        size_bytes = await session.size(on_server(remote, Endpoint(name, path)))
-    except PoolerError:
-        return
-    if size_bytes is not None:
-        found["bytes"] += size_bytes
-        found["files"] += 1
 
 
 def _tell(choice: Choice, size_bytes: int, unknown: int, *, output: str, topic: str | None) -> None:
