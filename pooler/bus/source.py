@@ -3,16 +3,20 @@
 import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import trio
 
 from pooler.bus import records
 from pooler.bus.batches import Batches, state_of
-from pooler.bus.bridge import KafkaBridge
 from pooler.bus.records import Invalid, Undecodable
 from pooler.bus.retries import unpark
 from pooler.model.job import Delivery, Job, Past, Record, original
 from pooler.model.outcome import Ended, Parked, Spread
+
+if TYPE_CHECKING:
+    # `pooler copy` takes what is an answer from here, and has no Kafka whose client it would load.
+    from pooler.bus.bridge import KafkaBridge
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class KafkaSource:
 
     def __init__(
         self,
-        bridge: KafkaBridge,
+        bridge: "KafkaBridge",
         retry_topics: Container[str] = (),
         priority_topic: str = "",
         *,

@@ -6,7 +6,6 @@ from typing import Annotated, BinaryIO
 import trio
 from cyclopts import Parameter
 
-from pooler.app import ANSWERS_ROOM, check_roots, conduct, obey_signals
 from pooler.bus.jobfile import JobFile, batches, open_list
 from pooler.bus.source import Answer
 from pooler.cli import exits
@@ -14,6 +13,7 @@ from pooler.cli.options import HERE, Files
 from pooler.cli.progress import Progress, showing
 from pooler.config import Configuration
 from pooler.config.worker import worker_name
+from pooler.course import ANSWERS_ROOM, check_roots, conduct, obey_signals
 from pooler.crew import assemble
 from pooler.ops import garbage, logs
 from pooler.ops.metrics import Metrics

@@ -12,6 +12,7 @@ from cyclopts import App
 
 from pooler.cli import exits
 from pooler.errors import BusError, ConfigError, PoolerError, leaves
+from pooler.ops import garbage
 from pooler.version import version
 
 # One line a group: its name, where its App is, and what `pooler --help` says of it without importing it.
@@ -69,6 +70,7 @@ def main(tokens: Iterable[str] | None = None) -> int:
         One of the codes of `pooler.cli.exits`. A command line that is not understood, ``--help`` and the
         like end in ``SystemExit`` instead, with the code in it.
     """
+    garbage.be_sparing()
     try:
         result = app(tokens)
         # Here rather than at the end of the process: a reader that is gone is noticed while it can be said.

@@ -7,8 +7,6 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from cryptography import x509
-
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -28,6 +26,9 @@ class Certificate:
     @property
     def not_after(self) -> datetime | None:
         """When it expires, with a time zone; None where it is so odd that it cannot be read."""
+        # Imported here: most of those who shake hands never ask.
+        from cryptography import x509  # noqa: PLC0415
+
         try:
             return x509.load_der_x509_certificate(self.der).not_valid_after_utc
         except (ValueError, x509.InvalidVersion):

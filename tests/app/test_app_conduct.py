@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pooler import app, crew
+from pooler import course, crew
 from pooler.bus.source import Answer
 from pooler.config import Configuration
 from pooler.config.passwords import FixedPassword
@@ -88,7 +88,7 @@ class Stage:
                 self.answers.append(answer)
 
     async def conduct(self, source: ListSource, drain_s: float = 20.0) -> None:
-        await app.conduct(self.crew, source, self.sink, self.channel, drain=self.drain, drain_s=drain_s)
+        await course.conduct(self.crew, source, self.sink, self.channel, drain=self.drain, drain_s=drain_s)
         self.assert_over()
 
     def assert_over(self) -> None:
@@ -236,7 +236,7 @@ async def test_roots_that_cannot_be_used_are_told_together(tmp_path: Path) -> No
         LocalFolder("good", tmp_path),
     ]
     with pytest.raises(ConfigError) as caught:
-        await app.check_roots(Configuration(Settings(), Connections(*folders)))
+        await course.check_roots(Configuration(Settings(), Connections(*folders)))
     assert [line.partition(":")[0] for line in caught.value.problems] == ["gone", "file"]
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -260,7 +260,7 @@ async def test_one_signal_drains_the_second_ends_and_sighup_does_neither() -> No
     target = Target()
     with trio.fail_after(5), trio.CancelScope() as everything:
         async with trio.open_nursery() as nursery:
-            await nursery.start(app.obey_signals, target, everything)
+            await nursery.start(course.obey_signals, target, everything)
             os.kill(os.getpid(), signal.SIGHUP)
             await wait_all_tasks_blocked(0.05)
             assert not target.draining

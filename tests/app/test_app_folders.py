@@ -14,7 +14,7 @@ import trio
 from pydantic import SecretStr
 from trio.testing import MockClock
 
-from pooler import app, crew
+from pooler import course, crew
 from pooler.bus.source import Answer
 from pooler.config import Configuration
 from pooler.config.passwords import FixedPassword
@@ -162,7 +162,7 @@ class Stage:
             channel = self._to_sink, self._from_flow
 
             async def conduct() -> None:
-                await app.conduct(self.crew, self, self._sink, channel, drain=self.drain, drain_s=20)
+                await course.conduct(self.crew, self, self._sink, channel, drain=self.drain, drain_s=20)
 
             nursery.start_soon(conduct)
             yield

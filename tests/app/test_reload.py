@@ -14,8 +14,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from pooler import reload
-from pooler.app import obey_signals
 from pooler.config import load
+from pooler.course import obey_signals
 from pooler.crew import Crew, assemble
 from pooler.flow.breaker import State
 from pooler.model.control import Knob, Mode

@@ -96,6 +96,13 @@ def test_version_imports_neither_settings_nor_trio() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_copy_imports_neither_kafka_nor_http() -> None:
+    code = "import sys, pooler.cli.copy; print(sorted({'aiokafka', 'quart', 'hypercorn'} & set(sys.modules)))"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_the_module_runs_as_a_program() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run(
