@@ -31,6 +31,7 @@ from hypercorn.typing import ASGIFramework
 
 from pooler.bus.batches import Batches
 from pooler.bus.bridge import open_bridge
+from pooler.bus.events import Events
 from pooler.bus.letterbox import open_letterbox
 from pooler.bus.sink import KafkaSink
 from pooler.bus.source import Answer, KafkaSource
@@ -135,6 +136,7 @@ async def run(
                     metrics=metrics,
                     batches=batches,
                     priority_topic=kafka.priority_topic,
+                    events=Events(kafka.cloud_events, kafka.consumer_group),
                 )
                 channel = trio.open_memory_channel[Answer](ANSWERS_ROOM)
                 crew = assemble(

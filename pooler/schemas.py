@@ -12,6 +12,7 @@ import msgspec
 
 from pooler.bus import records
 from pooler.bus.answers import Failure, Result
+from pooler.bus.events import STRUCTURED
 from pooler.config.settings import KafkaSettings, Settings
 from pooler.ops.http.app import create_app
 from pooler.ops.http.auth import Guard
@@ -36,33 +37,69 @@ def config_schema() -> dict[str, Any]:
     return {"$schema": _DRAFT, **Settings.model_json_schema()}
 
 
-def asyncapi(version: str) -> dict[str, Any]:
-    """Make the AsyncAPI 3.0 document of the topics, by the names that they have by default."""
-    kafka = KafkaSettings()
-    headers = {
+_EVENT_HEADERS: Final = {
+    "ce_specversion": "CloudEvents 1.0 in binary mode: `1.0`.",
+    "ce_id": "The id of the event; the name of a job that has no task_id.",
+    "ce_source": "Who has made the event.",
+    "ce_type": "What has happened: of ours `pooler.job.success`, `pooler.job.skipped`, `pooler.job.failed`.",
+    "ce_subject": "Of ours: the task_id.",
+    "ce_time": "When it has happened: RFC 3339.",
+    "content-type": "`application/json`; of an event in structured mode `application/cloudevents+json`.",
+}
+
+
+def _event(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the JSON Schema of a CloudEvent in structured mode."""
+    text = {"type": "string", "minLength": 1}
+    return {
         "type": "object",
+        "description": "CloudEvents 1.0 in structured mode; other attributes are kept.",
+        "required": ["specversion", "id", "source", "type", "data"],
         "properties": {
-            "traceparent": {"type": "string", "description": "W3C Trace Context; handed on."},
-            "pooler.submitted-by": {"type": "string", "description": "Who has submitted the job."},
+            "specversion": {"const": "1.0"},
+            **dict.fromkeys(("id", "source", "type", "subject", "time"), text),
+            "datacontenttype": {"type": "string", "const": "application/json"},
+            "data": data,
         },
     }
 
-    def message(name: str, title: str, payload: Mapping[str, Any], key: str) -> dict[str, Any]:
+
+def asyncapi(version: str) -> dict[str, Any]:
+    """Make the AsyncAPI 3.0 document of the topics, by the names that they have by default."""
+    kafka = KafkaSettings()
+    told = {
+        "traceparent": "W3C Trace Context; handed on.",
+        "pooler.submitted-by": "Who has submitted the job.",
+        **_EVENT_HEADERS,
+    }
+    headers = {
+        "type": "object",
+        "properties": {name: {"type": "string", "description": text} for name, text in told.items()},
+    }
+
+    def message(
+        name: str, title: str, payload: Mapping[str, Any], key: str, content_type: str = "application/json"
+    ) -> dict[str, Any]:
         bound = {"kafka": {"key": {"type": "string", "description": key}, "bindingVersion": "0.5.0"}}
         return {
             "name": name,
             "title": title,
-            "contentType": "application/json",
+            "contentType": content_type,
             "headers": headers,
             "payload": {"schemaFormat": "application/schema+json;version=draft-07", "schema": payload},
             "bindings": bound,
         }
 
+    def both(name: str, title: str, payload: Mapping[str, Any], key: str) -> dict[str, Any]:
+        as_event = message(f"{name}Event", f"{title}, as an event", _event(payload), key, STRUCTURED)
+        return {name: message(name, title, payload, key), f"{name}Event": as_event}
+
     def channel(address: str, description: str, name: str) -> dict[str, Any]:
+        forms = (name, f"{name}Event")
         return {
             "address": address,
             "description": description,
-            "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+            "messages": {form: {"$ref": f"#/components/messages/{form}"} for form in forms},
         }
 
     def operation(action: str, where: str, name: str, summary: str) -> dict[str, Any]:
@@ -70,7 +107,7 @@ def asyncapi(version: str) -> dict[str, Any]:
             "action": action,
             "channel": {"$ref": f"#/channels/{where}"},
             "summary": summary,
-            "messages": [{"$ref": f"#/channels/{where}/messages/{name}"}],
+            "messages": [{"$ref": f"#/channels/{where}/messages/{form}"} for form in (name, f"{name}Event")],
         }
 
     return {
@@ -78,7 +115,8 @@ def asyncapi(version: str) -> dict[str, Any]:
         "info": {
             "title": "ftp-pooler",
             "version": version,
-            "description": "Jobs in, one answer to each out. Topics have their default names.",
+            "description": "Jobs in, one answer to each out. Topics have their default names. Answers are "
+            "events where `kafka.cloud_events` says so.",
         },
         "defaultContentType": "application/json",
         "channels": {
@@ -93,11 +131,9 @@ def asyncapi(version: str) -> dict[str, Any]:
         },
         "components": {
             "messages": {
-                "job": message(
-                    "job", "A job", _bare(job_schema()), "Any; jobs of one key keep to one partition."
-                ),
-                "result": message("result", "A result", _bare(_result()), "The task_id."),
-                "failure": message("failure", "A failure", _bare(_failure()), "The task_id."),
+                **both("job", "A job", _bare(job_schema()), "Any; jobs of one key keep to one partition."),
+                **both("result", "A result", _bare(_result()), "The task_id."),
+                **both("failure", "A failure", _bare(_failure()), "The task_id."),
             }
         },
     }

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
+from pooler.bus.events import Headers, plain
 from pooler.bus.ledger import Partition
-from pooler.bus.records import Headers, OutRecord, decode
+from pooler.bus.records import OutRecord, decode
 from pooler.bus.retries import park
 from pooler.errors import ErrorCode
 from pooler.model.batch import Broken, Parent, Spreading, Tally, beneath, split, total
@@ -97,7 +98,7 @@ def children(spread: Spread, *, first_seen_ms: int, now_ms: int) -> Children:
     delivery, found = spread.delivery, spread.found
     job, record, before = delivery.job, delivery.original, delivery.spreading
     batch = name_of(record)
-    headers = (*stateless(record).headers, (BATCH_HEADER, batch.encode()))
+    headers = (*plain(stateless(record).headers), (BATCH_HEADER, batch.encode()))
     by_task_id = record.key == job.task_id.encode()
     jobs = []
     for task_id, value in values(job, record.value or b"", [name for name, _ in found.files], batch):

@@ -12,12 +12,11 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from pooler.bus.events import NO_EVENTS, Events, Headers, name_of, plain
 from pooler.bus.options import AskedOptions, options_of
 from pooler.errors import ErrorCode
 from pooler.model.job import Direction, Endpoint, Job, Record, marker_of
 from pooler.model.outcome import Outcome, Status
-
-Headers = tuple[tuple[str, bytes], ...]
 
 
 class OutRecord(NamedTuple):
@@ -98,7 +97,7 @@ _KNOWN = frozenset(_Nested.__struct_fields__) | frozenset(_Flat.__struct_fields_
 _FLAT_FIELDS = ("src_id", "src_path", "dst_id", "dst_path")
 SUBMITTER_HEADER = "pooler.submitted-by"
 """Who has submitted a job: whatever its sender says; the admin API says whose token it was."""
-_TASK_ID_LIMIT = 1024
+TASK_ID_LIMIT = 1024
 _SUBMITTER_LIMIT = 256
 _STUB_FROM_BYTES = 512  # what is smaller is hardly larger than what would stand in its place
 _STUB_NOTE = "too large for this topic; the record that this answers has it whole"
@@ -146,8 +145,10 @@ def decode(record: Record) -> Job | Invalid | Undecodable:
 
 def _job(fields: dict[str, Any], record: Record) -> Job | Invalid:
     task_id = fields.get("task_id")
-    usable = isinstance(task_id, str) and 0 < len(task_id) <= _TASK_ID_LIMIT
-    named: str = task_id if isinstance(task_id, str) and usable else str(record.origin)
+    usable = isinstance(task_id, str) and 0 < len(task_id) <= TASK_ID_LIMIT
+    named: str = (
+        task_id if isinstance(task_id, str) and usable else name_of(record.headers) or str(record.origin)
+    )
     try:
         asked = _asked(fields)
         source, destination = _ends(asked)
@@ -155,7 +156,7 @@ def _job(fields: dict[str, Any], record: Record) -> Job | Invalid:
     except ValueError as error:
         return Invalid(named, str(error), {name: fields[name] for name in _repeated(fields)})
     if task_id is not None and not usable:
-        message = f"Expected a `str` of 1 to {_TASK_ID_LIMIT} characters - at `$.task_id`"
+        message = f"Expected a `str` of 1 to {TASK_ID_LIMIT} characters - at `$.task_id`"
         return Invalid(named, message, {name: fields[name] for name in _repeated(fields)})
     return Job(
         named,
@@ -195,7 +196,14 @@ def _repeated(fields: dict[str, Any]) -> list[str]:
 
 
 def encode_outcome(
-    job: Job, record: Record, outcome: Outcome, *, worker: str, now: dt.datetime, limit_bytes: int
+    job: Job,
+    record: Record,
+    outcome: Outcome,
+    *,
+    worker: str,
+    now: dt.datetime,
+    limit_bytes: int,
+    events: Events = NO_EVENTS,
 ) -> OutRecord:
     """Write the answer to a job.
 
@@ -207,6 +215,7 @@ def encode_outcome(
         now: the time of the answer, with a time zone.
         limit_bytes: the largest record that the topic takes. What would exceed it is replaced by its hash
             and where to find it.
+        events: what makes a CloudEvent of it, or does not.
     """
     answer: dict[str, Any] = {
         "task_id": job.task_id,
@@ -242,11 +251,19 @@ def encode_outcome(
         answer["retriable"] = outcome.failure.retriable
     bulky: dict[str, Any] = {name: value for name, value in job.extra.items() if name not in answer}
     failed = outcome.status is Status.FAILED
-    return _answer(record, job.task_id, answer | bulky, tuple(bulky), failed=failed, limit_bytes=limit_bytes)
+    return _answer(
+        record, answer | bulky, tuple(bulky), failed=failed, limit_bytes=limit_bytes, events=events
+    )
 
 
 def encode_invalid(
-    invalid: Invalid, record: Record, *, worker: str, now: dt.datetime, limit_bytes: int
+    invalid: Invalid,
+    record: Record,
+    *,
+    worker: str,
+    now: dt.datetime,
+    limit_bytes: int,
+    events: Events = NO_EVENTS,
 ) -> OutRecord:
     """Write the failure of an object that is no valid job. Arguments as for ``encode_outcome``."""
     answer = {
@@ -265,9 +282,7 @@ def encode_invalid(
         "error_message": invalid.message,
         "retriable": False,
     }
-    return _answer(
-        record, invalid.task_id, answer, tuple(invalid.fields), failed=True, limit_bytes=limit_bytes
-    )
+    return _answer(record, answer, tuple(invalid.fields), failed=True, limit_bytes=limit_bytes, events=events)
 
 
 def _audit_fields(record: Record, outcome: Outcome) -> dict[str, Any]:
@@ -292,29 +307,31 @@ def submitter_of(record: Record) -> str | None:
 
 def _answer(
     record: Record,
-    task_id: str,
     answer: dict[str, Any],
     bulky: tuple[str, ...],
     *,
     failed: bool,
     limit_bytes: int,
+    events: Events,
 ) -> OutRecord:
     kind: Literal["result", "failure"] = "failure" if failed else "result"
-    key = task_id.encode()
+    task_id: str = answer["task_id"]
     if failed:
         # Raw: the job goes back as it came, neither parsed nor written anew.
         answer["job"] = msgspec.Raw(record.value or b"null")
-    out = OutRecord(kind, key, msgspec.json.encode(answer), record.headers)
+    out = OutRecord(kind, task_id.encode(), msgspec.json.encode(answer), plain(record.headers))
+    limit_bytes -= events.overhead_bytes(task_id)
     # The largest first; what is small stays as it is.
     for name in ("job", *bulky, "metadata", "src_path", "dst_path", "marker", "error_message", "after_error"):
         if out.size_bytes <= limit_bytes:
-            return out
+            break
         if name in answer and len(written := msgspec.json.encode(answer[name])) > _STUB_FROM_BYTES:
             answer[name] = stub(record, written)
             out = out._replace(value=msgspec.json.encode(answer))
     if out.size_bytes > limit_bytes:
         out = out._replace(headers=())
-    return out
+    value, headers = events.wrap(out.value or b"null", out.headers, of=record, told=answer)
+    return out._replace(value=value, headers=headers)
 
 
 def stub(record: Record, content: bytes) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import trio
 from pooler.bus import batches as bulk
 from pooler.bus.batches import Batches, Fold
 from pooler.bus.bridge import KafkaBridge
+from pooler.bus.events import NO_EVENTS, Events
 from pooler.bus.ledger import Partition
 from pooler.bus.publication import Outgoing, Publication, parked_for
 from pooler.bus.records import Invalid, OutRecord, dead_letter, encode_invalid, encode_outcome
@@ -44,6 +45,7 @@ class KafkaSink:
         metrics: where dead letters are counted, and records that are no valid job.
         batches: what is in hand of bulk jobs, to be summed up; None where there are none.
         priority_topic: where the jobs of a bulk job go that was read there; empty where there is none.
+        events: what makes CloudEvents of answers, or does not.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class KafkaSink:
         metrics: Metrics,
         batches: Batches | None = None,
         priority_topic: str = "",
+        events: Events = NO_EVENTS,
     ) -> None:
         self._batches = Batches(bridge.ledger.wants) if batches is None else batches
         self._priority_topic = priority_topic
         self._bridge = bridge
         self._ledger = bridge.ledger
         self._worker = worker
+        self._events = events
         self._interval_s = interval_s
         self._limit_bytes = limit_bytes
         self._metrics = metrics
@@ -200,7 +204,15 @@ class KafkaSink:
     def _close(self, job: Job, record: Record, outcome: Outcome) -> Outgoing:
         def encode(limit_bytes: int) -> OutRecord:
             now = dt.datetime.now(dt.UTC)
-            return encode_outcome(job, record, outcome, worker=self._worker, now=now, limit_bytes=limit_bytes)
+            return encode_outcome(
+                job,
+                record,
+                outcome,
+                worker=self._worker,
+                now=now,
+                limit_bytes=limit_bytes,
+                events=self._events,
+            )
 
         return Outgoing(encode(self._limit_bytes), partial(encode, _SMALL_BYTES))
 
@@ -216,13 +228,19 @@ class KafkaSink:
                 worker=self._worker,
                 now=now,
                 limit_bytes=limit_bytes,
+                events=self._events,
             )
         if isinstance(answer, Parked):
             # A job is not made smaller: whoever cannot be parked is answered.
             return self._encode(_unparkable(answer), smaller=True) if smaller else _parked(answer)
         if isinstance(answer.why, Invalid):
             return encode_invalid(
-                answer.why, answer.original, worker=self._worker, now=now, limit_bytes=limit_bytes
+                answer.why,
+                answer.original,
+                worker=self._worker,
+                now=now,
+                limit_bytes=limit_bytes,
+                events=self._events,
             )
         return dead_letter(answer.original, answer.why, limit_bytes=_SMALL_BYTES if smaller else None)
 

@@ -9,6 +9,7 @@ import trio
 
 from pooler.bus import records
 from pooler.bus.batches import Batches, state_of
+from pooler.bus.events import NoEvent, opened
 from pooler.bus.records import Invalid, Undecodable
 from pooler.bus.retries import unpark
 from pooler.model.job import Delivery, Job, Past, Record, original
@@ -63,6 +64,10 @@ def read(
     """
     parked = unpark(record) if record.origin.topic in retry_topics else None
     if parked is None:
+        try:
+            record = opened(record)
+        except NoEvent as error:
+            return Unreadable(record, _no_event(record, error))
         decoded = records.decode(record)
         if isinstance(decoded, Job):
             urgent = decoded.options.urgent or record.origin.topic == priority_topic
@@ -77,6 +82,14 @@ def read(
     not_before = now + (not_before_ms - now_ms) / 1000
     urgent = decoded.options.urgent or past.origin.topic == priority_topic
     return Delivery(decoded, record, received, past, not_before, urgent, state_of(record.headers))
+
+
+def _no_event(record: Record, error: NoEvent) -> Invalid | Undecodable:
+    found = records.decode(record)
+    if isinstance(found, Undecodable):
+        return found
+    name = (error.name or str(record.origin))[: records.TASK_ID_LIMIT]
+    return Invalid(name, str(error), {})
 
 
 class KafkaSource:

@@ -96,6 +96,9 @@ class KafkaSettings(KafkaSecurity, Backoff):
     batch_topic: str = "{input_topic}-batches"
     """Where bulk jobs stand while they are spread, and what has become of their jobs is summed up; empty to
     refuse bulk jobs. Without retry topics there is none either."""
+    cloud_events: Literal["off", "binary", "structured"] = "off"
+    """Whether results and failures are written as CloudEvents 1.0, and in which of the two modes of Kafka's
+    binding; jobs that are events are read in any case."""
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     """Whether answers and offsets go out in one transaction, or one behind the other, which may answer a job
     twice after a crash."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pooler.bus.batches import batch_of
+from pooler.bus.events import data_of, plain
 from pooler.bus.records import decode
 from pooler.model.job import Job, Origin, Record
 
@@ -106,7 +107,7 @@ class Choice:
         if raw is None or not isinstance(job, Job):
             self._pass_over("the failure does not carry the job whole, or it is none")
             return
-        headers = tuple(pair for pair in record.headers if not _OURS.match(pair[0]))
+        headers = tuple(pair for pair in plain(record.headers) if not _OURS.match(pair[0]))
         ends = _ends(answer)
         before = self.failed.get(ends)
         if before is None or before.at_ms <= record.timestamp_ms:
@@ -174,7 +175,7 @@ def since(text: str, now: dt.datetime) -> int:
 
 def _answer(record: Record) -> dict[str, Any] | None:
     try:
-        found = msgspec.json.decode(record.value or b"")
+        found = msgspec.json.decode(data_of(record))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return found if isinstance(found, dict) else None
@@ -183,7 +184,7 @@ def _answer(record: Record) -> dict[str, Any] | None:
 def _job_of(record: Record) -> bytes | None:
     """Give the job in a failure, byte for byte; None where something else stands in its place."""
     try:
-        raw = bytes(msgspec.json.decode(record.value or b"", type=dict[str, msgspec.Raw]).get("job", b""))
+        raw = bytes(msgspec.json.decode(data_of(record), type=dict[str, msgspec.Raw]).get("job", b""))
         found = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None

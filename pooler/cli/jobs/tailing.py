@@ -9,6 +9,7 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
+from pooler.bus.events import data_of
 from pooler.bus.survey import survey
 from pooler.cli import exits
 from pooler.cli.admin.view import Output
@@ -77,14 +78,14 @@ async def tail(
 
 def _decoded(record: Record) -> dict[str, Any]:
     try:
-        found = msgspec.json.decode(record.value or b"")
+        found = msgspec.json.decode(data_of(record))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _raw(record: Record) -> str:
-    return (record.value or b"").decode("utf-8", "replace")
+    return data_of(record).decode("utf-8", "replace")
 
 
 def _line(answer: dict[str, Any]) -> str:
