@@ -27,8 +27,13 @@ from watchfiles import awatch
 from pooler.config import Configuration, load
 from pooler.config.remotes import Connections, FtpRemote
 from pooler.config.settings import Settings
-from pooler.crew import (
-    Crew,
+from pooler.crew import Crew
+from pooler.errors import ConfigError, ErrorCode, JobError
+from pooler.flow.remote import Remote
+from pooler.ops import logs
+from pooler.ops.http.auth import Guard, load_tokens
+from pooler.ops.http.reloading import ReloadReport
+from pooler.remotes import (
     cautious_connector,
     connector,
     limit_group,
@@ -37,11 +42,6 @@ from pooler.crew import (
     thresholds_of,
     totals_of,
 )
-from pooler.errors import ConfigError, ErrorCode, JobError
-from pooler.flow.remote import Remote
-from pooler.ops import logs
-from pooler.ops.http.auth import Guard, load_tokens
-from pooler.ops.http.reloading import ReloadReport
 from pooler.service import RunningService
 
 log = structlog.get_logger(__name__)

@@ -1,7 +1,6 @@
 """The running service as its operators see it: snapshots for the API and the metrics, and their commands."""
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
@@ -9,7 +8,7 @@ import trio
 
 from pooler import posting
 from pooler.bus.batches import Batches
-from pooler.bus.bridge import KafkaBridge, PartitionPosition
+from pooler.bus.bridge import KafkaBridge
 from pooler.bus.ledger import Partition
 from pooler.bus.letterbox import Letterbox
 from pooler.config import Configuration
@@ -20,12 +19,8 @@ from pooler.config.worker import worker_name
 from pooler.crew import Crew
 from pooler.errors import BusError
 from pooler.flow.chronicle import short
-from pooler.flow.keeper import RootKeeper
 from pooler.flow.lately import Recent
-from pooler.flow.limit import Decision
 from pooler.flow.probe import NoRoomToProbe, probe
-from pooler.flow.rates import Rates
-from pooler.flow.remote import Remote
 from pooler.flow.steering import Steering
 from pooler.flow.work import Work
 from pooler.flow.worker import Worker
@@ -51,18 +46,15 @@ from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.http.service import (
     CannotProbe,
     FolderStatus,
-    LimitDecision,
-    LimitStatus,
-    MovedStatus,
     PartitionStatus,
     ProbeStatus,
     RemoteStatus,
     ServiceStatus,
-    SessionStatus,
     Submission,
     Submitted,
 )
 from pooler.ops.http.submitting import Receipts
+from pooler.snapshots import folder_status, partition_status, remote_status
 from pooler.version import version
 
 
@@ -259,7 +251,7 @@ class RunningService:
             return ()
         positions = self._bridge.positions()
         oldest = self._oldest_in_hand({at[:2] for at in positions if at.in_hand})
-        return tuple(_partition(at, oldest.get(at[:2]), now) for at in positions)
+        return tuple(partition_status(at, oldest.get(at[:2]), now) for at in positions)
 
     def _oldest_in_hand(self, partitions: set[Partition]) -> dict[Partition, float]:
         """Tell when the oldest job of each of these partitions was first read."""
@@ -294,37 +286,21 @@ class RunningService:
 
     def remotes(self) -> tuple[RemoteStatus, ...]:
         """Tell the state of every configured remote at this moment."""
-        if self._crew is None:
+        crew = self._crew
+        if crew is None:
             return ()
-        now = trio.current_time()
-        oldest = self._oldest_waiting()
-        counts = self._crew.endings.counts
+        now, oldest = trio.current_time(), self._oldest_waiting()
         return tuple(
-            RemoteStatus(
-                name=name,
+            remote_status(
+                remote,
                 host=self.hosts.get(name, ""),
-                state=remote.breaker.state.value,
-                breaker_retry_s=_in_seconds(remote.breaker.opens_until, now),
                 owner=self._owners.get(name, ""),
-                paused=remote.paused,
-                busy=sum(worker.work is not None for worker in remote.workers),
-                idle=sum(worker.work is None for worker in remote.workers),
-                limit=min(remote.most, remote.group.limit.current(now)),
-                target=remote.group.limit.target,
-                waiting=remote.waiting + remote.room.lane.waiting,
-                parked=self._crew.endings.parked[name],
-                oldest_wait_s=None if name not in oldest else round(now - oldest[name].delivery.received, 3),
-                succeeded=counts[name, Status.SUCCESS] + counts[name, Status.SKIPPED],
-                failed=counts[name, Status.FAILED],
-                last_error=remote.last_error,
-                maintenance_until=_iso(remote.maintenance.until),
-                bandwidth_bytes_per_s=_bytes_per_s(remote),
-                full_s=None if remote.room.since is None else round(now - remote.room.since, 3),
-                limits=_limits(remote, now),
-                sessions=tuple(_session(worker, now) for worker in remote.workers),
-                learnt=self._crew.connectors[name].learnt,
+                learnt=crew.connectors[name].learnt,
+                endings=crew.endings,
+                oldest=oldest.get(name),
+                now=now,
             )
-            for name, remote in self._crew.fleet.remotes.items()
+            for name, remote in crew.fleet.remotes.items()
             if remote.removed is None
         )
 
@@ -333,7 +309,7 @@ class RunningService:
         if self._crew is None:
             return ()
         now = trio.current_time()
-        return tuple(_folder(name, keeper, now) for name, keeper in self._crew.keepers.items())
+        return tuple(folder_status(name, keeper, now) for name, keeper in self._crew.keepers.items())
 
     def running(self) -> tuple[JobInHand, ...]:
         """Tell of the jobs that sessions work on at this moment, the slowest first."""
@@ -391,101 +367,3 @@ class RunningService:
             if work not in at_work:
                 found.setdefault(work.plan.remote, work)
         return found
-
-
-def _partition(at: PartitionPosition, oldest: float | None, now: float) -> PartitionStatus:
-    stopped = at.stopped
-    return PartitionStatus(
-        topic=at.topic,
-        partition=at.partition,
-        state="stopped" if stopped is not None else "paused" if at.held_back else "running",
-        reason=None if stopped is None else stopped.reason,
-        way_on=None if stopped is None else stopped.way_on,
-        position=at.position,
-        watermark=at.watermark,
-        committed=at.committed,
-        lag=at.lag,
-        settled_above=at.settled_above,
-        in_hand=at.in_hand,
-        oldest_age_s=None if oldest is None else round(now - oldest, 3),
-    )
-
-
-def _session(worker: Worker, now: float) -> SessionStatus:
-    return SessionStatus(
-        busy=worker.work is not None,
-        job=None if worker.work is None else worker.work.delivery.job.task_id,
-        since_s=round(now - worker.since, 3),
-        bytes=worker.bytes_moved,
-        peer=worker.session.peer.address,
-    )
-
-
-def _limits(remote: Remote, now: float) -> LimitStatus:
-    group = remote.group
-    return LimitStatus(
-        state=group.limit.state(now),
-        most=remote.most,
-        shared_with=tuple(member.name for member in group.members if member is not remote),
-        shared_most=group.limit.ceiling,
-        share=group.limit.shared(now),
-        let_in=group.limit.let_in,
-        cools_s=_in_seconds(group.limit.cools_until(now), now),
-        next_login_s=round(max(0.0, group.logins.ready_at(now) - now), 3),
-        data_connections_per_s=round(group.data.per_s, 3),
-        decisions=tuple(_decision(decision, now) for decision in reversed(group.limit.decisions)),
-    )
-
-
-def _decision(decision: Decision, now: float) -> LimitDecision:
-    return LimitDecision(
-        ago_s=round(now - decision.at, 3),
-        before=decision.before,
-        after=decision.after,
-        reason=decision.reason.value,
-        state=decision.state,
-        seen=_moved(decision.seen),
-        against=_moved(decision.against),
-        gain=None if decision.gain is None else round(decision.gain, 3),
-        error=decision.error,
-    )
-
-
-def _moved(rates: Rates | None) -> MovedStatus | None:
-    if rates is None:
-        return None
-    reply_s = None if rates.reply_s is None else round(rates.reply_s, 3)
-    return MovedStatus(
-        rates.sessions,
-        round(rates.seconds, 3),
-        round(rates.files_per_s, 3),
-        round(rates.bytes_per_s),
-        reply_s,
-    )
-
-
-def _folder(name: str, keeper: RootKeeper, now: float) -> FolderStatus:
-    trouble = keeper.trouble
-    return FolderStatus(
-        name=name,
-        paused=trouble is not None,
-        reason=None if trouble is None else trouble.reason,
-        error=None if trouble is None else str(trouble.error),
-        paused_s=None if trouble is None else round(now - trouble.since, 3),
-        uploads_go_on=trouble is None or trouble.uploads_go_on,
-        waiting=keeper.waiting,
-        free_bytes=keeper.free_bytes,
-    )
-
-
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat()
-
-
-def _in_seconds(at: float | None, now: float) -> float | None:
-    return None if at is None else round(max(0.0, at - now), 3)
-
-
-def _bytes_per_s(remote: Remote) -> float | None:
-    bounds = [bandwidth.bytes_per_s for bandwidth in remote.bandwidths]
-    return min((bound for bound in bounds if bound is not None), default=None)

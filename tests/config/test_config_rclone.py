@@ -17,12 +17,13 @@ from pooler.config.problems import Problems
 from pooler.config.remotes import Connections, FtpRemote
 from pooler.config.sections import read
 from pooler.config.settings import Settings
-from pooler.crew import assemble, connector
+from pooler.crew import assemble
 from pooler.errors import RemoteError
 from pooler.ftp.connector import FtpConnector
 from pooler.ftp.session import FtpSession
 from pooler.model.outcome import Ended, Parked, Spread
 from pooler.ops.metrics import Metrics
+from pooler.remotes import connector
 from tests.support.answers import MLST_LINE, feat, sends
 from tests.support.moving import fetch, store
 from tests.support.proxies import http_proxy, socks5_proxy

@@ -19,12 +19,12 @@ from pooler.config.sections import read
 from pooler.config.settings import Settings
 from pooler.config.temp_name import TOKEN_BYTES, TempName
 from pooler.config.tls import INSECURE_CIPHERS, weak_ciphers
-from pooler.crew import connector, policy_of
 from pooler.errors import NoPassword
 from pooler.ftp.encoding import Encoding, Flag, parse_encoding
 from pooler.ftp.names import Form
 from pooler.ftp.profile import Profile, Proxy
 from pooler.model.job import Verify
+from pooler.remotes import connector, policy_of
 
 CA = Path(__file__).parent / "samples" / "ca.pem"
 MINIMAL = "[a]\ntype = ftp\nhost = ftp.example.com\nuser = u\n"

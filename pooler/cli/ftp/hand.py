@@ -15,11 +15,11 @@ from pooler.cli.text import plain
 from pooler.config import Configuration
 from pooler.config.problems import did_you_mean
 from pooler.config.remotes import Connections, FtpRemote
-from pooler.crew import connector
 from pooler.errors import ErrorCode, JobError, PoolerError
 from pooler.ftp.session import FtpSession
 from pooler.model.job import Endpoint
 from pooler.ops import logs
+from pooler.remotes import connector
 from pooler.transfer.plan import on_server
 
 FOR_GOOD = frozenset({ErrorCode.FILE_NOT_FOUND, ErrorCode.PERMISSION_DENIED, ErrorCode.LOGIN_REFUSED})

@@ -8,9 +8,9 @@ import trio
 
 from pooler.config import Configuration
 from pooler.config.remotes import FtpRemote, LocalFolder
-from pooler.crew import connector
 from pooler.errors import PoolerError
 from pooler.model.job import Endpoint, Job
+from pooler.remotes import connector
 from pooler.storage.root import LocalRoot
 from pooler.transfer.plan import on_server, plan
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from pooler.bus.batches import values
 from pooler.config import Configuration
 from pooler.config.remotes import FtpRemote, LocalFolder
-from pooler.crew import connector
 from pooler.model.batch import Filters, beneath, split
 from pooler.model.job import Direction, Job
+from pooler.remotes import connector
 from pooler.storage.root import LocalRoot
 from pooler.transfer.plan import Plan, plan
 from pooler.transfer.spread import Folder, OwnFolder, ServerFolder, find
