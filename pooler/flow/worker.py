@@ -220,7 +220,7 @@ class Worker:
         self._broken_off = False
         self._throttle = SessionThrottle(*employer.bandwidths, tools.bandwidth, holding=self._stop_the_clock)
         self._pipes = Pipes()
-        self._buffer = memoryview(bytearray(mover.BUFFER_BYTES))
+        self._buffer = mover.new_buffer()
 
     async def run(self) -> None:
         """Do jobs until the session dies, is idle for too long or too old, or the remote wants no more of it.

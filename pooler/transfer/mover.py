@@ -6,6 +6,7 @@ threads and carry a whole buffer each: with a buffer of a megabyte most files co
 checksum is computed in the same call.
 """
 
+import mmap
 from collections.abc import Callable
 from math import inf
 from typing import cast
@@ -19,6 +20,15 @@ from pooler.transfer.session import DataStream, PlainStream
 from pooler.transfer.throttle import UNTHROTTLED, Throttle
 
 BUFFER_BYTES = 1024 * 1024
+
+
+def new_buffer() -> memoryview:
+    """Make room for the bytes of one transfer after another.
+
+    What is never written to takes no memory: where the kernel moves the bytes, or files are small, a hundred
+    sessions have a hundred megabytes on paper only. A ``bytearray`` is filled with zeros.
+    """
+    return memoryview(mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 async def receive(
