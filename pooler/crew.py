@@ -31,8 +31,8 @@ from pooler.flow.parking import Parking, never_park
 from pooler.flow.remote import Remote
 from pooler.flow.shares import Terms
 from pooler.flow.steering import Me, Steering
+from pooler.flow.tools import ALWAYS_OURS, Membership, Tools
 from pooler.flow.work import Landed, Work
-from pooler.flow.worker import ALWAYS_OURS, Membership, Tools
 from pooler.ftp.connector import FtpConnector
 from pooler.model.job import Delivery
 from pooler.model.outcome import Ended, Parked, Spread

@@ -22,9 +22,10 @@ from pooler.flow.maintenance import Maintenance
 from pooler.flow.opener import Opener
 from pooler.flow.policy import RemotePolicy
 from pooler.flow.room import Room
+from pooler.flow.tools import Tools
 from pooler.flow.verdict import Judge
 from pooler.flow.work import Work
-from pooler.flow.worker import Tools, Worker
+from pooler.flow.worker import Worker
 from pooler.model.job import Direction
 from pooler.ops.metrics import Metrics
 from pooler.transfer.session import Connector, Session

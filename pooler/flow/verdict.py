@@ -19,8 +19,8 @@ from pooler.flow.group import LimitGroup, Member
 from pooler.flow.policy import RemotePolicy
 from pooler.flow.retry import judge
 from pooler.flow.room import Room
+from pooler.flow.tools import Tools
 from pooler.flow.work import Work
-from pooler.flow.worker import Tools
 from pooler.model.job import Direction
 from pooler.model.outcome import Peer
 from pooler.ops.metrics import Metrics

@@ -25,8 +25,8 @@ from pooler.flow.pace import DataPace, TokenBucket
 from pooler.flow.policy import RemotePolicy
 from pooler.flow.remote import Remote
 from pooler.flow.retry import Backoff
+from pooler.flow.tools import Tools
 from pooler.flow.work import Landed, Work
-from pooler.flow.worker import Tools
 from pooler.model.job import After, Delivery, Direction, Endpoint, Job, Options, Origin, Record
 from pooler.model.outcome import Ended, Outcome, Parked, Spread, Status
 from pooler.ops.metrics import Metrics

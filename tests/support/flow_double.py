@@ -37,8 +37,8 @@ from pooler.flow.parking import Parking
 from pooler.flow.policy import RemotePolicy
 from pooler.flow.remote import Remote
 from pooler.flow.retry import Backoff
+from pooler.flow.tools import Tools
 from pooler.flow.work import Landed, Work
-from pooler.flow.worker import Tools
 from pooler.model.job import Delivery, Endpoint, Job, Options, Origin, Past, Record
 from pooler.model.outcome import Ended, Outcome, Parked, Peer, Spread
 from pooler.ops.metrics import Metrics
