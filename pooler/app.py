@@ -48,6 +48,7 @@ from pooler.ops.http.auth import Guard, load_tokens
 from pooler.ops.http.metrics_app import create_metrics_app
 from pooler.ops.http.server import serve_http
 from pooler.ops.metrics import Metrics
+from pooler.ops.tracing import tracing
 from pooler.reload import Reloader
 from pooler.service import RunningService
 from pooler.version import version
@@ -107,7 +108,18 @@ async def run(
     tokens_of = configuration.settings.api.token_file
     guard = Guard(() if tokens_of is None else load_tokens(tokens_of), ledger=service.ledger)
     reloader = service.reloader = Reloader(configuration, service, guard)
-    async with _operating(configuration, service, metrics, guard, until) as addresses:
+    spans = configuration.settings.tracing
+    async with (
+        tracing(
+            enabled=spans.enabled,
+            endpoint=spans.endpoint,
+            sample=spans.sample,
+            service=spans.service_name,
+            instance=worker_name(),
+            version=version(),
+        ) as tracer,
+        _operating(configuration, service, metrics, guard, until) as addresses,
+    ):
         kafka = configuration.settings.kafka
         # Before the group is joined: a pod that cannot work must not take partitions from those that can.
         await check_roots(configuration)
@@ -150,6 +162,7 @@ async def run(
                     in_hand=window,
                     steering=steering,
                     bulk=bool(kafka.batch_topic_name),
+                    tracer=tracer,
                 )
                 bridge.when_lost(crew.partitions_changed)
                 service.attach(bridge, crew, batches)

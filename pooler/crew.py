@@ -37,6 +37,7 @@ from pooler.ftp.connector import FtpConnector
 from pooler.model.job import Delivery
 from pooler.model.outcome import Ended, Parked, Spread
 from pooler.ops.metrics import Metrics
+from pooler.ops.tracing import Tracer
 from pooler.remotes import (
     cautious_connector,
     connector,
@@ -151,6 +152,7 @@ def assemble(
     give_up: bool = False,
     steering: Steering | None = None,
     bulk: bool = True,
+    tracer: Tracer | None = None,
 ) -> Crew:
     """Make the crew.
 
@@ -166,10 +168,11 @@ def assemble(
         give_up: answer what waits for a remote once its breaker opens, instead of letting it wait.
         steering: knows what other processes do, and steers this one; None where there is none.
         bulk: whether there is somebody to take the jobs that a bulk job is spread into.
+        tracer: makes a span of each job; None for none.
     """
     settings, connections = configuration.settings, configuration.connections
     order = Order()
-    endings = Endings(answers, order, metrics)
+    endings = Endings(answers, order, metrics, tracer)
     transfer = settings.transfer
     roots = {
         folder.name: LocalRoot(

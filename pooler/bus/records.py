@@ -7,7 +7,7 @@ something that is no JSON object at all (for the dead-letter topic).
 import datetime as dt
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -95,6 +95,8 @@ class _Flat(msgspec.Struct):
 
 _KNOWN = frozenset(_Nested.__struct_fields__) | frozenset(_Flat.__struct_fields__)
 _FLAT_FIELDS = ("src_id", "src_path", "dst_id", "dst_path")
+TRACEPARENT = "traceparent"
+"""Which span a record is part of (W3C Trace Context)."""
 SUBMITTER_HEADER = "pooler.submitted-by"
 """Who has submitted a job: whatever its sender says; the admin API says whose token it was."""
 TASK_ID_LIMIT = 1024
@@ -295,6 +297,14 @@ def _audit_fields(record: Record, outcome: Outcome) -> dict[str, Any]:
     if outcome.reply is not None:
         told["reply"] = outcome.reply
     return told
+
+
+def traced(record: Record, traceparent: bytes | None) -> Record:
+    """Give a record with the span that its answer tells of; as it is where there is none."""
+    if traceparent is None:
+        return record
+    own = tuple(pair for pair in record.headers if pair[0] != TRACEPARENT)
+    return replace(record, headers=(*own, (TRACEPARENT, traceparent)))
 
 
 def submitter_of(record: Record) -> str | None:

@@ -15,7 +15,7 @@ from pooler.bus.bridge import KafkaBridge
 from pooler.bus.events import NO_EVENTS, Events
 from pooler.bus.ledger import Partition
 from pooler.bus.publication import Outgoing, Publication, parked_for
-from pooler.bus.records import Invalid, OutRecord, dead_letter, encode_invalid, encode_outcome
+from pooler.bus.records import Invalid, OutRecord, dead_letter, encode_invalid, encode_outcome, traced
 from pooler.bus.retries import park
 from pooler.bus.source import Answer, Unreadable
 from pooler.errors import ErrorCode
@@ -223,7 +223,7 @@ class KafkaSink:
             delivery = answer.delivery
             return encode_outcome(
                 delivery.job,
-                bulk.stateless(delivery.original),
+                traced(bulk.stateless(delivery.original), answer.traceparent),
                 answer.outcome,
                 worker=self._worker,
                 now=now,

@@ -415,6 +415,27 @@ class LoggingSettings(Section):
         return value.upper() if isinstance(value, str) else value
 
 
+class TracingSettings(Section):
+    """Spans of OpenTelemetry; it takes the extra ``tracing``."""
+
+    enabled: bool = False
+    """Whether a span is made of each job."""
+    endpoint: str = ""
+    """The collector, which takes OTLP over HTTP, such as ``http://collector:4318``; empty to leave it to
+    OpenTelemetry's own variables of the environment."""
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Which part of the traces is kept that begin here; a job that is part of one is kept as that is."""
+    service_name: Annotated[str, Field(min_length=1)] = "pooler"
+    """Who we are, in each span."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/]+.*", value):
+            raise ValueError(f"expected a URL such as http://collector:4318, got {value!r}")
+        return value
+
+
 class ConnectionsSettings(Section):
     """How connections.ini is read."""
 
@@ -433,6 +454,7 @@ class Settings(Section):
     api: ApiSettings = ApiSettings()
     metrics: MetricsSettings = MetricsSettings()
     logging: LoggingSettings = LoggingSettings()
+    tracing: TracingSettings = TracingSettings()
     connections: ConnectionsSettings = ConnectionsSettings()
 
     @field_validator("*", mode="before")

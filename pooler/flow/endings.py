@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 import trio
@@ -15,6 +15,7 @@ from pooler.model.batch import Found
 from pooler.model.job import Delivery, Direction, Job
 from pooler.model.outcome import Ended, Outcome, Parked, Spread, Status
 from pooler.ops.metrics import Metrics
+from pooler.ops.tracing import EndedJob, Stage, Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -26,11 +27,17 @@ class Endings:
         answers: where outcomes go; this is one of its clones, closed by whoever made it.
         order: who waits behind whom.
         metrics: where they are counted.
+        tracer: makes a span of each; None for none.
     """
 
     def __init__(
-        self, answers: trio.MemorySendChannel[Ended | Parked | Spread], order: Order, metrics: Metrics
+        self,
+        answers: trio.MemorySendChannel[Ended | Parked | Spread],
+        order: Order,
+        metrics: Metrics,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._answers = answers
         self._order = order
         self._metrics = metrics
@@ -59,7 +66,7 @@ class Endings:
 
         Cancellation: either the outcome is handed on, or the job is still to be done.
         """
-        await self._hand_on(work.delivery, work.plan.remote, work.plan.direction, outcome)
+        await self._hand_on(work.delivery, work.plan.remote, work.plan.direction, outcome, work)
         self.dropped(work)
 
     async def refuse(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -112,9 +119,19 @@ class Endings:
         await trio.lowlevel.checkpoint()
 
     async def _hand_on(
-        self, delivery: Delivery, remote: str | None, direction: Direction | None, outcome: Outcome
+        self,
+        delivery: Delivery,
+        remote: str | None,
+        direction: Direction | None,
+        outcome: Outcome,
+        work: Work | None = None,
     ) -> None:
-        await self._answers.send(Ended(delivery, outcome))
+        traced = None
+        if self._tracer is not None:
+            traced = self._tracer.job(_told(delivery, remote, direction, outcome, work))
+        await self._answers.send(Ended(delivery, outcome, None if traced is None else traced.traceparent))
+        if traced is not None:
+            traced.tell()
         self.counts[remote, outcome.status] += 1
         self.bytes_transferred += outcome.bytes_transferred
         self._metrics.job_ended(remote, direction, outcome)
@@ -125,11 +142,57 @@ class Endings:
             done=outcome.failure is None,
         )
         self.chronicle.add(chapter(delivery, remote, direction, outcome, time.time()))
-        _log(delivery.job, outcome)
+        _log(delivery.job, outcome, {} if traced is None else {"trace_id": traced.trace_id})
 
 
-def _log(job: Job, outcome: Outcome) -> None:
+def _told(
+    delivery: Delivery, remote: str | None, direction: Direction | None, outcome: Outcome, work: Work | None
+) -> EndedJob:
+    """Say what a span tells of a job."""
+    wall_s, now, job = time.time(), trio.current_time(), delivery.job
+
+    def at(moment: float) -> float:
+        return wall_s - (now - moment)
+
+    stages = []
+    if work is not None and work.started is not None:
+        arrived = now if work.arrived is None else work.arrived
+        stages = [
+            Stage("wait", at(delivery.received), at(work.started)),
+            Stage("attempt", at(work.started), at(arrived)),
+        ]
+        if work.arrived is not None:
+            stages.append(Stage("land", at(arrived), wall_s))
+    failure = outcome.failure
+    return EndedJob(
+        delivery.record.headers,
+        at(delivery.received),
+        wall_s,
+        tuple(stages),
+        {
+            "pooler.task_id": job.task_id,
+            "pooler.remote": remote,
+            "pooler.direction": direction,
+            "pooler.source": str(job.source),
+            "pooler.destination": str(job.destination),
+            "pooler.status": outcome.status.value,
+            "pooler.attempts": outcome.attempts,
+            "pooler.bytes": outcome.bytes_transferred,
+            "pooler.verified": outcome.verified,
+            "server.address": None if outcome.peer is None else outcome.peer.address,
+            "error.type": None if failure is None else failure.code.value,
+            "messaging.system": "kafka",
+            "messaging.destination.name": delivery.original.origin.topic,
+            "messaging.destination.partition.id": str(delivery.original.origin.partition),
+            "messaging.kafka.offset": delivery.original.origin.offset,
+        },
+        None if failure is None else failure.message,
+    )
+
+
+def _log(job: Job, outcome: Outcome, more: Mapping[str, str]) -> None:
     bound = log.bind(
+        **more,
         task_id=job.task_id,
         source=str(job.source),
         destination=str(job.destination),

@@ -42,6 +42,7 @@ class Work:
         memory: what one attempt leaves for the next; released when there is to be no next one here.
         copy: what is there already: nothing but the source is left to be dealt with. None before.
         cancelled: who has cancelled it, and why, for people; None while nobody has.
+        arrived: when the bytes of a download were all there, but not under their name; None before.
     """
 
     delivery: Delivery
@@ -55,6 +56,7 @@ class Work:
     memory: Memory = field(default_factory=Memory)
     copy: Copy | None = None
     cancelled: str | None = None
+    arrived: float | None = None
 
     @property
     def queued_ms(self) -> int:
@@ -65,6 +67,7 @@ class Work:
         """Begin an attempt."""
         self.attempts += 1
         self.started = now
+        self.arrived = None
 
     def failure(
         self,

@@ -340,6 +340,7 @@ class Worker:
         if done.part is not None:
             # Only a source that is to go is worth a session that waits for the flush of its copy.
             reply = None if work.plan.options.after is After.NONE else Reply()
+            work.arrived = trio.current_time()
             try:
                 await self._tools.land(Landed(work, done.part, outcome, reply))
             except BaseException:

@@ -132,10 +132,12 @@ class Ended:
     Attributes:
         delivery: what was asked for, and where it came from.
         outcome: how it ended.
+        traceparent: which span its answer tells of; None to hand on what the record has.
     """
 
     delivery: Delivery
     outcome: Outcome
+    traceparent: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
