@@ -40,6 +40,7 @@ def tracer(spans: InMemorySpanExporter) -> SpanTracer:
 
 def ids(span: ReadableSpan) -> tuple[str, str, str | None]:
     context, parent = span.get_span_context(), span.parent
+    assert context is not None
     return f"{context.trace_id:032x}", f"{context.span_id:016x}", parent and f"{parent.span_id:016x}"
 
 
@@ -120,10 +121,10 @@ async def test_each_job_of_the_flow_has_a_span_and_its_answer_tells_of_it(
         "down": ["pooler.job.wait", "pooler.job.attempt", "pooler.job.land"],
         "up": ["pooler.job.wait", "pooler.job.attempt"],
     }
-    for span in spans.get_finished_spans():
-        assert span.start_time is not None
-        assert span.end_time is not None
-        assert span.start_time <= span.end_time
+    for one in spans.get_finished_spans():
+        assert one.start_time is not None
+        assert one.end_time is not None
+        assert one.start_time <= one.end_time
 
 
 def test_an_answer_has_the_span_in_place_of_its_parent() -> None:
