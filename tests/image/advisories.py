@@ -41,9 +41,8 @@ def ask(*options: str) -> list[Mapping[str, Any]]:
     try:
         found: list[Mapping[str, Any]] = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError, TypeError):
-        said = [line for line in done.stderr.splitlines() if line.strip()] or [
-            f"exit status {done.returncode}"
-        ]
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        said = lines[-1][:300] if lines else f"exit status {done.returncode}"
         raise NotAuditedError(f"the advisory service gave no answer: {said}") from None
     return found
 

@@ -11,11 +11,10 @@ from tests.image.advisories import KNOWN, NOT_AUDITED, WITNESS, main
 
 CLEAN = {"name": "a", "version": "1", "vulns": []}
 KNOWN_AGAINST = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}
-OLD = {
-    "name": WITNESS[0],
-    "version": WITNESS[1],
-    "vulns": [{"id": "PYSEC-2014-8", "fix_versions": ["2.7.2"]}],
-}
+ADVISORY = {"id": "PYSEC-2014-8", "fix_versions": ["2.7.2"]}
+OLD: dict[str, object] = {"name": WITNESS[0], "version": WITNESS[1], "vulns": [ADVISORY]}
+SKIPPED = {"name": "b", "skip_reason": "not found"}
+NO_ANSWER = "NOT AUDITED: the advisory service gave no answer: "
 
 
 @pytest.fixture
