@@ -94,6 +94,8 @@ class _Remote:
     def __init__(self) -> None:
         self._minutes: deque[_Minute] = deque(maxlen=_MINUTES)
         self._steps: deque[list[int]] = deque(maxlen=STEPS)  # [number, done]
+        self._closed_at = -1
+        self._closed = NOTHING
 
     def add(self, now: float, took_s: float | None, *, done: bool) -> None:
         minute, step = int(now // _MINUTE_S), int(now // STEP_S)
@@ -114,24 +116,35 @@ class _Remote:
 
     def recent(self, now: float) -> Recent:
         minute, step = int(now // _MINUTE_S), int(now // STEP_S)
-        hour = [at for at in self._minutes if at.number > minute - _MINUTES]
-        if not hour:
+        if self._closed_at != minute:
+            self._closed_at, self._closed = minute, self._sum(minute)
+        closed, files = self._closed, [0] * STEPS
+        for number, done in self._steps:
+            if number > step - STEPS:
+                files[number - step - 1] = done
+        told = (closed.done_5min, closed.failed_5min, closed.done_1h, closed.failed_1h, closed.took)
+        if self._minutes and self._minutes[-1].number == minute:
+            at = self._minutes[-1]
+            told = (told[0] + at.done, told[1] + at.failed, told[2] + at.done, told[3] + at.failed, at.took)
+            if closed.took:
+                told = (*told[:4], at.took + Counter(closed.took))
+        elif not (closed.done_1h or closed.failed_1h):
             return NOTHING
+        return Recent(*told[:4], dict(told[4]), tuple(files) if any(files) else ())
+
+    def _sum(self, minute: int) -> Recent:
+        """Add up the minutes that are over: that is done once a minute."""
+        hour = [at for at in self._minutes if minute - _MINUTES < at.number < minute]
         few = [at for at in hour if at.number > minute - _FEW_MINUTES]
         took: Counter[int] = Counter()
         for at in few:
             took.update(at.took)
-        files = [0] * STEPS
-        for number, done in self._steps:
-            if number > step - STEPS:
-                files[number - step - 1] = done
         return Recent(
             sum(at.done for at in few),
             sum(at.failed for at in few),
             sum(at.done for at in hour),
             sum(at.failed for at in hour),
             dict(took),
-            tuple(files) if any(files) else (),
         )
 
 

@@ -12,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from pooler.errors import BusError
 from pooler.ops.http import live, server
 from pooler.ops.http.app import create_app
+from pooler.ops.http.auth import Guard
 from pooler.ops.http.deployment import DeploymentStatus, PodStatus
 from pooler.ops.http.everywhere import Query, Told
 from pooler.ops.http.server import GRACE_S
@@ -278,6 +279,37 @@ async def test_a_stream_has_an_end_and_the_next_one_begins_at_once(
                 said += await stream.receive_some()
             assert b"\r\nretry: 100\n\n" in said
             assert said.count(b"data: {") > 1
+
+
+async def test_a_stream_ends_when_the_tokens_change(
+    service: ServiceDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickly(monkeypatch, 0.02)
+    closing, guard = trio.Event(), Guard(TOKENS)
+    async with serving(create_app(service, closing=closing, guard=guard)) as (address, _):
+        async with await trio.open_tcp_stream(*address) as stream:
+            await stream.send_all(READ)
+            await Reader(stream).next()
+            guard.tokens = TOKENS[1:]
+            said = b""
+            while not said.endswith(b"0\r\n\r\n"):
+                said += await stream.receive_some()
+        assert_problem(await ask(address, "GET", "/v1/live", bearer("read")), 401, "/v1/live")
+        closing.set()
+
+
+@pytest.mark.parametrize("half", [READ[:20], encode("POST", "/v1/jobs", bearer("admin"), b"[1, 2]")[:-3]])
+async def test_half_a_request_is_let_go_long_before_a_stream_would_be(
+    service: ServiceDouble, monkeypatch: pytest.MonkeyPatch, half: bytes
+) -> None:
+    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.1)
+    app = create_app(service, TOKENS)
+    assert 0 < app.config["BODY_TIMEOUT"] < server._READ_S
+    app.config["BODY_TIMEOUT"] = 0.1
+    async with serving(app) as (address, _), await trio.open_tcp_stream(*address) as stream:
+        await stream.send_all(half)
+        while await stream.receive_some():
+            pass
 
 
 def test_a_stream_ends_before_the_server_cuts_it_off() -> None:

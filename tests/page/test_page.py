@@ -3,68 +3,19 @@
 The screenshots in docs/images are made by ``POOLER_SCREENSHOTS=1 nox -s page``.
 """
 
-import os
 import re
-import shutil
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from tests.demo.test_demo_whole import read_to, running
+from tests.page.many import XSS
 from tests.support.api import Served
-from tests.support.service_double import RUNNING, ServiceDouble
+from tests.support.browsing import log_in, opened, shoot
 
 pytestmark = pytest.mark.page
-
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
-XSS = '<img src=x onerror="document.title=1">'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium is not None, "chromium is missing: python -m tests.support.install browser"
-    with sync_playwright() as playwright:
-        # In a container root has no sandbox to give; what is shown here is our own page alone.
-        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
-@contextmanager
-def opened(browser: Browser, url: str, *, dark: bool = False, width: int = 1400) -> Iterator[Page]:
-    """Open the page; whatever it complains of fails the test."""
-    page = browser.new_page(
-        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
-    )
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda message: wrong.append(message.text) if "policy" in message.text else None)
-    page.goto(url)
-    try:
-        yield page
-    finally:
-        page.close()
-    assert wrong == []
-
-
-def log_in(page: Page, token: str) -> None:
-    expect(page.get_by_label("Bearer token")).to_be_visible()
-    page.get_by_label("Bearer token").fill(token)
-    page.keyboard.press("Enter")
-    expect(page.locator("#link")).to_have_text("live")
-
-
-def shoot(page: Page, name: str) -> None:
-    """Make a picture for the docs, where that is asked for."""
-    if os.environ.get("POOLER_SCREENSHOTS"):
-        IMAGES.mkdir(exist_ok=True)
-        page.screenshot(path=IMAGES / f"{name}.png")
 
 
 def test_a_person_finds_the_sick_remote_of_the_demo_pauses_and_resumes_it(
@@ -93,28 +44,6 @@ def test_a_person_finds_the_sick_remote_of_the_demo_pauses_and_resumes_it(
             expect(page.locator("#strip")).to_contain_text("✓ ready")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
-
-
-def many(remotes: int = 200) -> ServiceDouble:
-    """Make a service with many remotes, of which one is away, and one has a name that is no name."""
-    service = ServiceDouble()
-    well, away = service.remotes()
-    service.have_remotes(
-        *(
-            replace(well, name=f"site-{number:03}", host=f"ftp{number}.example.com")
-            for number in range(remotes - 2)
-        ),
-        replace(away, name="plant-7", last_error="530 Login incorrect."),
-        replace(well, name=XSS, last_error=XSS),
-    )
-    service.in_hand = [RUNNING, replace(RUNNING, task_id=XSS, origin="ftp-tasks-0-8")]
-    return service
-
-
-@pytest.fixture
-def served() -> Iterator[Served]:
-    with Served(many()) as served:
-        yield served
 
 
 def test_of_two_hundred_remotes_the_sick_one_comes_first(browser: Browser, served: Served) -> None:
@@ -174,58 +103,3 @@ def test_a_lost_connection_is_in_sight_and_comes_back(browser: Browser, served: 
         expect(page.locator("#updated")).to_contain_text("updated")
         served.service.broken = None
         expect(page.locator("#link")).to_have_text("live", timeout=15_000)
-
-
-def test_focus_stays_where_it_is_while_rows_change(browser: Browser, served: Served) -> None:
-    with opened(browser, served.url) as page:
-        log_in(page, "read-token")
-        button = page.get_by_role("button", name="Pause site-100")
-        button.focus()
-        updates = page.evaluate(
-            """() => new Promise((resolve) => {
-                let seen = 0;
-                new MutationObserver(() => { if (++seen > 3) resolve(seen); }).observe(
-                    document.querySelector("#remotes tbody"), {subtree: true, attributes: true});
-            })"""
-        )
-        assert updates > 3
-        expect(button).to_be_focused()
-
-
-def test_every_button_and_input_has_a_name(browser: Browser, served: Served) -> None:
-    with opened(browser, served.url) as page:
-        log_in(page, "read-token")
-        expect(page.locator("#remotes tbody tr")).to_have_count(200)
-        nameless = page.evaluate(
-            """() => [...document.querySelectorAll("button, input")].filter((one) =>
-                !(one.getAttribute("aria-label") || one.textContent.trim() || one.labels?.length)).length"""
-        )
-        assert nameless == 0
-        assert page.get_by_role("table").count() >= 6
-
-
-@pytest.mark.parametrize(("dark", "width"), [(True, 1400), (False, 390), (True, 390)])
-def test_dark_and_narrow_it_is_as_good(browser: Browser, served: Served, *, dark: bool, width: int) -> None:
-    with opened(browser, served.url, dark=dark, width=width) as page:
-        log_in(page, "read-token")
-        expect(page.locator("#remotes tbody tr")).to_have_count(200)
-        ground, ink = page.evaluate(
-            "() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
-        )
-        assert contrast(ground, ink) > 7
-        # Nothing is pushed out of sight: the page itself never scrolls sideways.
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-        page.get_by_label("only those in trouble").check()
-        shoot(page, f"page-{'dark' if dark else 'light'}-{'wide' if width > 1000 else 'narrow'}")
-
-
-def contrast(one: str, other: str) -> float:
-    """Tell the contrast of two colours (WCAG 2.2, contrast ratio)."""
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: str) -> float:
-    channels = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

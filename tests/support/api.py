@@ -3,7 +3,7 @@
 import hashlib
 import io
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from queue import Queue
 from threading import Thread
@@ -78,10 +78,21 @@ class Served:
     Attributes:
         service: the double.
         url: of the page.
+
+    Args:
+        service: the double.
+        tokens: of those who may ask.
+        beside: what goes on meanwhile, in the same thread.
     """
 
-    def __init__(self, service: ServiceDouble, tokens: tuple[Token, ...] = TOKENS) -> None:
+    def __init__(
+        self,
+        service: ServiceDouble,
+        tokens: tuple[Token, ...] = TOKENS,
+        beside: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
+    ) -> None:
         self.service = service
+        self._beside = beside
         self._tokens = tokens
         self._told: Queue[str] = Queue()
         self._stop = trio.Event()
@@ -95,7 +106,10 @@ class Served:
             _,
         ):
             self._told.put(f"http://{host}:{port}/")
-            await self._stop.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._beside)
+                await self._stop.wait()
+                nursery.cancel_scope.cancel()
 
     def __enter__(self) -> Self:
         self._thread.start()

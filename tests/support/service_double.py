@@ -1,7 +1,7 @@
 """A double of the running service, as the admin API and the metrics see it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -107,6 +107,8 @@ class ServiceDouble:
         refuses: why jobs are refused, if they are.
         busy_with: why no remote can be probed, if none can.
         report: what ``reload`` answers.
+        ended_jobs: those that ended last, the newest first.
+        failed_jobs: how many have failed.
         lately: how jobs have ended of late.
         moved_bytes: that have gone over.
     """
@@ -239,7 +241,8 @@ class ServiceDouble:
         self.lately = Lately()
         self.moved_bytes = 40_000_000
         self.in_hand = [RUNNING, WAITING]
-        self.ended_jobs = [FAILED, COPIED]
+        self.ended_jobs: Sequence[EndedJob] = [FAILED, COPIED]
+        self.failed_jobs = 3
 
     def have_remotes(self, *remotes: RemoteStatus) -> None:
         """Have these remotes in place of the two."""
@@ -297,7 +300,7 @@ class ServiceDouble:
         )
 
     def failures(self) -> tuple[FailureCause, ...]:
-        return (FailureCause("site-b", "CONNECTION_ERROR", 3, FAILED),)
+        return (FailureCause("site-b", "CONNECTION_ERROR", self.failed_jobs, FAILED),)
 
     def recent(self) -> dict[str | None, Recent]:
         return self.lately.recent(trio.current_time())

@@ -15,7 +15,7 @@ GRACE_S: Final = 2.0
 KEEP_ALIVE_S: Final = 75
 """How long a connection may idle: longer than Prometheus' usual minute between scrapes."""
 
-_READ_S: Final = 90
+_READ_S: Final = 930  # a reader of events says nothing; half a request is let go by keep-alive, and by Quart
 _BACKLOG: Final = 128
 _UNREAD_MS: Final = 5000
 

@@ -64,7 +64,7 @@ for (const [kind, role] of [["table", "table"], ["thead, tbody", "rowgroup"], ["
 }
 
 // rows(table, keys, draw): one row a key, in that order; a row that stays is neither moved nor made anew, so that
-// focus and a selection stay with it.
+// focus and a selection stay with it. One that has to move takes the focus along.
 function rows(id, items, keyOf, cells, none) {
   const table = byId(id);
   const body = table.tBodies[0];
@@ -72,6 +72,7 @@ function rows(id, items, keyOf, cells, none) {
   const numeric = [...table.tHead.rows[0].cells].map((cell) => cell.className);
   const kept = new Map([...body.rows].map((row) => [row.dataset.key, row]));
   const wanted = items.length ? items : [null];
+  const focused = body.contains(document.activeElement) ? document.activeElement : null;
   wanted.forEach((item, index) => {
     const key = item === null ? "\0none" : keyOf(item);
     let row = kept.get(key);
@@ -99,6 +100,7 @@ function rows(id, items, keyOf, cells, none) {
   });
   for (const row of kept.values()) row.remove();
   while (body.rows.length > wanted.length) body.deleteRow(-1); // of two with one key
+  if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
 }
 
 function fill(cell, value) {
@@ -147,7 +149,7 @@ function spark(files) {
       svg.setAttribute("preserveAspectRatio", "none");
       svg.setAttribute("aria-hidden", "true");
       svg.append(document.createElementNS("http://www.w3.org/2000/svg", "polyline"));
-      cell.append(svg, document.createElement("span"));
+      cell.append(document.createElement("span"), svg);
     }
     const whole = files.slice(0, -1); // the newest is not over yet
     const top = Math.max(1, ...whole);
@@ -215,11 +217,13 @@ function drawStrip() {
   const { service, pods } = state;
   const shown = pods.map((pod) => [pod.pod, ...podState(pod)]);
   const bad = shown.filter(([, , kind]) => kind !== "good");
-  const words = !service.together ? shown[0][1] : bad.length
-    ? `▲ ${pods.length - bad.length} of ${pods.length} pods ready — ${bad.map(([pod, said]) => `${pod}: ${said.replace(/^\S /, "")}`).join("; ")}`
-    : `✓ ${pods.length} of ${pods.length} pods ready`;
+  const words = service.together
+    ? `${bad.length ? "▲" : "✓"} ${pods.length - bad.length} of ${pods.length} ready` : shown[0][1];
+  const trouble = byId("pods-trouble");
+  trouble.hidden = !service.together || !bad.length;
+  set(trouble, "textContent", bad.map(([pod, said]) => `${pod}: ${said}`).join(" — "));
   const parts = [
-    ["State", words, bad.length ? "bad" : "good"],
+    [service.together ? "Pods" : "State", words, bad.length ? "bad" : "good"],
     ["Lag", service.lag === null ? "–" : count(service.lag), ""],
     ["Running", count(service.running), ""],
     ["Oldest job", seconds(service.oldest_job_age_s), ""],
@@ -270,7 +274,8 @@ function drawRemotes() {
       spark(remote.files),
       [share(remote.done_5min, remote.failed_5min), remote.failed_5min ? "bad" : ""],
       [share(remote.done_1h, remote.failed_1h), remote.failed_1h ? "bad" : ""],
-      remote.p95_s === null ? "–" : seconds(remote.p95_s), remote.last_error ?? "",
+      remote.p95_s === null ? "–" : remote.p95_s < 1 ? `${Math.round(1000 * remote.p95_s)} ms` : seconds(remote.p95_s),
+      remote.last_error ?? "",
       buttons(
         remote.paused
           ? ["Resume", `Resume ${remote.name}`, (button) => steer(button, remote.name, "resume")]
@@ -299,7 +304,8 @@ function tell(words, kind = "") {
 
 // `words` may be made of the answer.
 async function act(button, path, query, words) {
-  button.disabled = true;
+  if (button.getAttribute("aria-disabled")) return;
+  button.setAttribute("aria-disabled", "true"); // not disabled: that would take the focus from it
   try {
     const answer = await fetch(`v1/${path}?${new URLSearchParams(query)}`, { method: "POST", headers: headers() });
     if (answer.ok) tell(...(typeof words === "function" ? words(await answer.json()) : [words]));
@@ -311,7 +317,7 @@ async function act(button, path, query, words) {
   } catch (error) {
     tell(`Not known whether it was done: ${error.message}`, "bad");
   } finally {
-    button.disabled = false;
+    button.removeAttribute("aria-disabled");
   }
 }
 
