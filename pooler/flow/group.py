@@ -199,15 +199,9 @@ class LimitGroup:
         if self.data.crowded(trio.current_time()):
             log.warning("data_pace_lowered", remote=by.name, per_s=round(self.data.per_s, 3), error=error)
 
-    async def data_turn(self) -> None:
-        """Wait until a data connection may be begun.
-
-        Cancellation: the turn is lost, and nobody waits longer for it than for one that is used.
-        """
-        now = trio.current_time()
-        at = self.data.begin(now)
-        if at > now:
-            await trio.sleep_until(at)
+    def data_turn(self, now: float) -> float:
+        """Count a data connection; tell when it may be begun, ``now`` or later."""
+        return self.data.begin(now)
 
     async def run(self) -> None:
         """Look at what is moved, for ever.

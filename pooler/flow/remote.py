@@ -186,7 +186,9 @@ class Remote:
             return
         self.lane.put(work)
         self.group.stir()
-        self.wake()
+        # With all the sessions that it may have, it could begin none: the end of one wakes it.
+        if self.sessions < self.most:
+            self.wake()
 
     def pause(self) -> None:
         """Begin no job until ``resume``; what is running goes on."""
@@ -457,9 +459,9 @@ class Remote:
         if not await self._tools.park(work, pause_s):
             self.lane.put_later(work, pause_s, self.wake)
 
-    async def data_turn(self) -> None:
-        """Wait until an attempt may begin, as each takes a data connection."""
-        await self.group.data_turn()
+    def data_turn(self, now: float) -> float:
+        """Count a data connection, as each attempt takes one; tell when it may begin, ``now`` or later."""
+        return self.group.data_turn(now)
 
     def done(self, reply_s: float) -> None:
         """Count a transfer that went well, and took so long."""

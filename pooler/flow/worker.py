@@ -72,8 +72,8 @@ class Employer(Protocol):
         """Take back a job whose attempt failed."""
         ...
 
-    async def data_turn(self) -> None:
-        """Wait until an attempt may begin, as each takes a data connection."""
+    def data_turn(self, now: float) -> float:
+        """Count a data connection, as each attempt takes one; tell when it may begin, ``now`` or later."""
         ...
 
     async def wait(self, work: Work, pause_s: float) -> None:
@@ -210,13 +210,16 @@ class Worker:
         if self._tools.hold(work):
             return
         with trio.CancelScope() as self._doing:
-            with trio.CancelScope() as self._turn:
-                await self._employer.data_turn()
-                # Last of all: we may have been frozen at any of these waits.
-                await self._tools.membership.lasting()
-            if self._turn.cancelled_caught:
-                await self._leave(work)
-                return
+            now = trio.current_time()
+            at = self._employer.data_turn(now)
+            if at > now or not self._tools.membership.lasts:
+                with trio.CancelScope() as self._turn:
+                    await trio.sleep_until(at)
+                    # Last of all: we may have been frozen at any of these waits.
+                    await self._tools.membership.lasting()
+                if self._turn.cancelled_caught:
+                    await self._leave(work)
+                    return
             left_s = max(0.0, work.deadline - trio.current_time())
             await self._try(work, min(left_s, self._tools.attempt_s))
         if self._doing.cancelled_caught:

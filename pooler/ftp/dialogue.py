@@ -12,6 +12,7 @@ from pooler.ftp.wire import Command, Reply, ReplyParser
 
 _SERVICE_NOT_AVAILABLE = 421
 _TRANSFERS = frozenset({"RETR", "STOR", "STOU", "APPE", "LIST", "NLST", "MLSD"})
+_BESIDE = TABLE[State.TRANSFERRING]
 # How a transfer ends. Nothing else is answered so, but ABOR.
 _ENDS_OF_A_TRANSFER = frozenset({225, 226, 425, 426})
 
@@ -116,8 +117,8 @@ class Dialogue:
 
     def _row_for(self, command: Command) -> Row:
         state: State | None = self._state
-        beside = TABLE[State.TRANSFERRING].get(command.verb)
-        if self._state is State.TRANSFERRING and beside is not None:
+        beside = _BESIDE.get(command.verb) if state is State.TRANSFERRING else None
+        if beside is not None:
             if len(self._owed) >= self._max_outstanding + self._max_beside:
                 raise LocalProtocolError(f"{command}: too many commands await their replies")
             return beside
@@ -153,7 +154,8 @@ class Dialogue:
 
     @property
     def _must_parse(self) -> bool:
-        return self._state not in {State.SECURING, State.CLEARING, State.CLOSED}
+        state = self._state
+        return state is not State.SECURING and state is not State.CLEARING and state is not State.CLOSED
 
     def settle(self) -> list[Event]:
         """Take the reply in doubt as it stands, because nothing has followed it for a while."""

@@ -54,6 +54,9 @@ class State(enum.Enum):
     RESTARTING = "REST accepted: a transfer must follow"
     CLOSED = "over"
 
+    # Members are the same or not. An Enum's own looks at the name, in Python, dozens of times a file.
+    __hash__ = object.__hash__
+
 
 Row = Mapping[str, State]
 """The beginning of a reply's code → the state it leads to. The longest beginning counts."""

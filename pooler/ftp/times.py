@@ -9,6 +9,7 @@ Neighbours: `facts` and `listing` read times by these, a session asks for them a
 import enum
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 
 from pooler.errors import PeerProtocolError
 from pooler.ftp.wire import Command
@@ -34,6 +35,7 @@ _TOLERANCE = timedelta(minutes=2)
 _YEARS_BACK = 8  # the 29th of February may be that far away, around 1900 or 2100
 
 
+@lru_cache(maxsize=1024)  # a file is asked for its time before it is read, and once more behind it
 def parse_time_val(text: str, zone: tzinfo = UTC) -> tuple[datetime, timedelta]:
     """Read a time-val.
 

@@ -119,7 +119,7 @@ class _Part:
             root = self._attempt.root
             # The first part in a folder is what may have to make it, and to flush that.
             was_here = root.note_is_brief(Entry("", "/".join(self._attempt.plan.local_parts[:-1])))
-            self.file = await (root.brief if was_here else root.run)(self._make)
+            self.file = await (root.make if was_here else root.run)(self._make)
         return self.file
 
     def _make(self) -> PartFile:

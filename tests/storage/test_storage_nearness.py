@@ -5,6 +5,8 @@ import threading
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from pooler.storage.nearness import AVOIDED_S, SLOW_S, Nearness, is_of_this_machine
 from pooler.storage.root import LocalRoot
@@ -48,6 +50,19 @@ async def test_a_short_call_is_made_in_the_loop_once_the_root_was_looked_at(
     # What may take long goes to a thread in any case.
     assert await root.run(threading.get_ident) != threading.get_ident()
     assert await root.complete(threading.get_ident) != threading.get_ident()
+
+
+async def test_while_a_batch_is_flushed_files_are_made_in_a_thread(tmp_path: Path, clock: Clock) -> None:
+    root = root_on(tmp_path, clock)
+    flushed = threading.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(root.complete, flushed.wait)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await root.make(threading.get_ident) != threading.get_ident()
+        # What makes no file waits for no flush.
+        assert await root.brief(threading.get_ident) == threading.get_ident()
+        flushed.set()
+    assert await root.make(threading.get_ident) == threading.get_ident()
 
 
 async def test_without_leave_every_call_goes_to_a_thread(tmp_path: Path) -> None:
