@@ -6,26 +6,53 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from pooler.cli import exits
 from pooler.cli.options import HERE, Files
 from pooler.cli.text import plain
 from pooler.config import reference as pages
 from pooler.config.described import described
+from pooler.errors import ConfigError
 
 app = App(name="config")
 
 
 @app.command
-def check(*, files: Files = HERE) -> None:
+def check(
+    *,
+    output: Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"])] = "table",
+    files: Files = HERE,
+) -> int:
     """Read both files and the environment, and say all that is wrong, one line each.
 
     Exits with 0 where nothing is wrong, else with 7.
+
+    Args:
+        output: ``json`` for one object.
+        files: where the configuration stands.
     """
+    if output == "json":
+        return _check_json(files)
     configuration = files.load()
     for warning in configuration.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     remotes = len(configuration.connections.remotes)
     folders = len(configuration.connections.folders)
     print(f"ok: {_counted(remotes, 'remote')}, {_counted(folders, 'local folder')}")
+    return exits.OK
+
+
+def _check_json(files: Files) -> int:
+    found: dict[str, Any] = {"ok": True, "mistakes": [], "warnings": [], "remotes": [], "folders": []}
+    try:
+        configuration = files.load()
+    except ConfigError as error:
+        found |= {"ok": False, "mistakes": str(error).splitlines()}
+    else:
+        found["warnings"] = list(configuration.warnings)
+        found["remotes"] = [remote.name for remote in configuration.connections.remotes]
+        found["folders"] = [folder.name for folder in configuration.connections.folders]
+    print(json.dumps(found, indent=2))
+    return exits.OK if found["ok"] else exits.FATAL
 
 
 @app.command

@@ -1,7 +1,7 @@
 """``pooler job``: jobs on their way to the topic, and those that a running service has in hand.
 
-``running``, ``show`` and ``cancel`` ask one pod, as nobody else has its jobs in hand. They exit with 0 when
-it is done, 2 for a job that this pod does not know, and else as ``pooler remote`` does.
+``running``, ``show`` and ``cancel`` ask any pod, which answers for all of them, and name those that say
+nothing. They exit with 0 when it is done, 2 for a job that no pod knows, and else as ``pooler remote`` does.
 """
 
 import sys
@@ -10,7 +10,7 @@ from functools import partial
 from cyclopts import App
 
 from pooler.cli.admin import view
-from pooler.cli.admin.api import ANY_POD, Api, Where, asking
+from pooler.cli.admin.api import ANY_POD, Api, Document, Where, asking
 from pooler.cli.admin.view import Output
 from pooler.cli.text import plain
 
@@ -32,7 +32,7 @@ app.command(
 
 @app.command
 async def running(*, output: Output = "table", where: Where = ANY_POD) -> int:
-    """List the transfers that run on the pod that is asked, the slowest first.
+    """List the transfers that run, on any pod, the slowest first.
 
     Args:
         output: ``json`` for an array of objects.
@@ -43,7 +43,9 @@ async def running(*, output: Output = "table", where: Where = ANY_POD) -> int:
 
 @app.command
 async def show(task_id: str, /, *, output: Output = "table", where: Where = ANY_POD) -> int:
-    """Show a job that the pod that is asked has in hand, or has answered of late.
+    """Show a job that any pod has in hand, or has answered of late; one of a name that was given twice, each.
+
+    A job that failed is shown with the cause and the last lines of the dialogue with the server.
 
     Args:
         task_id: the sender's name for it.
@@ -54,19 +56,22 @@ async def show(task_id: str, /, *, output: Output = "table", where: Where = ANY_
 
 
 @app.command
-async def cancel(task_id: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
-    """Cancel a job that the pod that is asked has in hand: it fails as CANCELLED, unless it is done already.
+async def cancel(task_id: str, /, *, why: str = "", output: Output = "table", where: Where = ANY_POD) -> int:
+    """Cancel a job that any pod has in hand: it fails as CANCELLED, unless it is done already.
 
     Args:
         task_id: the sender's name for it.
         why: for those who read its failure record.
+        output: ``json`` for one object.
         where: the admin API.
     """
-    return await asking(where, partial(_cancel, task_id, why))
+    return await asking(where, partial(_cancel, task_id, why, output))
 
 
 async def _running(output: str, api: Api) -> None:
-    jobs = (await api.get("jobs/running"))["jobs"]
+    found = await api.get("jobs/running")
+    jobs = found["jobs"]
+    _name_silent(found)
     if output == "json":
         view.print_json(jobs)
     else:
@@ -75,14 +80,25 @@ async def _running(output: str, api: Api) -> None:
 
 async def _show(task_id: str, output: str, api: Api) -> None:
     found = await api.get("jobs/find", task_id=task_id)
+    _name_silent(found)
     if output == "json":
         view.print_json(found)
     else:
         view.console().print(view.facts(found))
 
 
-async def _cancel(task_id: str, why: str, api: Api) -> None:
+def _name_silent(found: Document) -> None:
+    """Say on the standard error which pods have said nothing: a job may be theirs."""
+    if found["silent"]:
+        print(plain(f"not heard: {', '.join(found['silent'])}", sys.stderr.encoding), file=sys.stderr)
+
+
+async def _cancel(task_id: str, why: str, output: str, api: Api) -> None:
     found = await api.post("jobs/cancel", task_id=task_id, why=why)
+    _name_silent(found)
+    if output == "json":
+        view.print_json(found)
+        return
     for job in found["in_hand"]:
         where = "its transfer is broken off" if job["running"] else "it waits, and is not begun"
         print(f"{plain(task_id, sys.stdout.encoding)}: cancelled, {where}")

@@ -3,12 +3,14 @@
 This module imports next to nothing of the pooler: a command's own module is imported when it is given.
 """
 
+import json
 import os
 import sys
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from pooler.cli import exits
 from pooler.errors import BusError, ConfigError, PoolerError, leaves
@@ -33,6 +35,8 @@ GROUPS = (
 )
 
 
+_HELP = frozenset({"--help", "-h"})
+
 app = App(
     name="pooler",
     help="Copy very many files over FTP and FTPS on the word of a Kafka topic.",
@@ -45,9 +49,15 @@ for _name, _group, _help in GROUPS:
 
 
 @app.command(name="version")
-def show_version() -> None:
-    """Print the version."""
-    print(f"pooler {version()}")
+def show_version(
+    *, output: Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"])] = "table"
+) -> None:
+    """Print the version.
+
+    Args:
+        output: ``json`` for one object.
+    """
+    print(json.dumps({"version": version()}) if output == "json" else f"pooler {version()}")
 
 
 @app.command
@@ -58,6 +68,28 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
         shell: for which.
     """
     print(app.generate_completion(shell=shell))
+
+
+@contextmanager
+def _helpful(words: list[str]) -> Iterator[None]:
+    """Have the help of a command say all that its docstring says, and with what it exits.
+
+    What `GROUPS` say of a command, for it not to be imported, would stand in its place.
+    """
+    if _HELP.isdisjoint(words):
+        yield
+        return
+    names, apps, _ = app.parse_commands([word for word in words if word not in _HELP])
+    command, name = apps[-1], " ".join(names)
+    if command.default_command is None or name not in exits.CODES:
+        yield
+        return
+    before = command.help
+    command.help, command.help_epilogue = command.default_command.__doc__, exits.told(name)
+    try:
+        yield
+    finally:
+        command.help, command.help_epilogue = before, None
 
 
 def main(tokens: Iterable[str] | None = None) -> int:
@@ -71,8 +103,10 @@ def main(tokens: Iterable[str] | None = None) -> int:
         like end in ``SystemExit`` instead, with the code in it.
     """
     garbage.be_sparing()
+    words = sys.argv[1:] if tokens is None else list(tokens)
     try:
-        result = app(tokens)
+        with _helpful(words):
+            result = app(words)
         # Here rather than at the end of the process: a reader that is gone is noticed while it can be said.
         print(end="", flush=True)
     except KeyboardInterrupt:

@@ -42,51 +42,55 @@ async def show(name: str, /, *, output: Output = "table", where: Where = ANY_POD
 
 
 @app.command
-async def pause(name: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
+async def pause(name: str, /, *, why: str = "", output: Output = "table", where: Where = ANY_POD) -> int:
     """Start no more jobs on a remote; those that run go on. It stays so until it is resumed.
 
     Args:
         name: the remote.
         why: for those who ask later.
+        output: ``json`` for one object.
         where: the admin API.
     """
-    return await asking(where, partial(_steer, name, "pause", "paused", {"why": why}))
+    return await asking(where, partial(_steer, name, "pause", "paused", {"why": why}, output))
 
 
 @app.command
-async def resume(name: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
+async def resume(name: str, /, *, why: str = "", output: Output = "table", where: Where = ANY_POD) -> int:
     """Let the jobs of a remote run again.
 
     Args:
         name: the remote.
         why: for those who ask later.
+        output: ``json`` for one object.
         where: the admin API.
     """
-    return await asking(where, partial(_steer, name, "resume", "resumed", {"why": why}))
+    return await asking(where, partial(_steer, name, "resume", "resumed", {"why": why}, output))
 
 
 @app.command
-async def drain(name: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
+async def drain(name: str, /, *, why: str = "", output: Output = "table", where: Where = ANY_POD) -> int:
     """Pause a remote in order to have no session on it; ``pooler remote list`` tells when there is none.
 
     Args:
         name: the remote.
         why: for those who ask later.
+        output: ``json`` for one object.
         where: the admin API.
     """
-    return await asking(where, partial(_steer, name, "drain", "draining", {"why": why}))
+    return await asking(where, partial(_steer, name, "drain", "draining", {"why": why}, output))
 
 
 @app.command
-async def reset(name: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
+async def reset(name: str, /, *, why: str = "", output: Output = "table", where: Where = ANY_POD) -> int:
     """Try a remote again at once: close its breaker, and forget that its login was refused.
 
     Args:
         name: the remote.
         why: for those who ask later.
+        output: ``json`` for one object.
         where: the admin API.
     """
-    return await asking(where, partial(_steer, name, "reset", "tried again", {"why": why}))
+    return await asking(where, partial(_steer, name, "reset", "tried again", {"why": why}, output))
 
 
 @app.command
@@ -109,6 +113,7 @@ async def limit(
     sessions: int | None = None,
     total: int | None = None,
     why: str = "",
+    output: Output = "table",
     where: Where = ANY_POD,
 ) -> int:
     """Bound the sessions on a remote; 0 leaves a bound to the configuration again.
@@ -118,24 +123,28 @@ async def limit(
         sessions: of each pod, never more than its configuration allows.
         total: of all pods together.
         why: for those who ask later.
+        output: ``json`` for one object.
         where: the admin API.
     """
     asked = {"max_sessions": sessions, "max_sessions_total": total}
     query = {key: value for key, value in asked.items() if value is not None}
-    return await asking(where, partial(_steer, name, "limit", "bounded", {**query, "why": why}))
+    return await asking(where, partial(_steer, name, "limit", "bounded", {**query, "why": why}, output))
 
 
 @app.command
-async def bandwidth(name: str, rate: str, /, *, why: str = "", where: Where = ANY_POD) -> int:
+async def bandwidth(
+    name: str, rate: str, /, *, why: str = "", output: Output = "table", where: Where = ANY_POD
+) -> int:
     """Bound how many bytes a second all pods together move on a remote.
 
     Args:
         name: the remote.
         rate: such as ``10M`` (MiB a second); ``off`` leaves it to the configuration again.
         why: for those who ask later.
+        output: ``json`` for one object.
         where: the admin API.
     """
-    return await asking(where, partial(_bound, name, rate, why))
+    return await asking(where, partial(_bound, name, rate, why, output))
 
 
 async def _list(output: str, api: Api) -> None:
@@ -173,17 +182,22 @@ async def _probe(name: str, output: str, api: Api) -> None:
         raise NotAnswered(f"{name}: {tried['error']}", exits.TEMPORARY)
 
 
-async def _steer(name: str, verb: str, done: str, query: dict[str, str | int], api: Api) -> None:
-    await api.steer(name, verb, **query)
+async def _steer(  # noqa: PLR0917 - of `partial`
+    name: str, verb: str, done: str, query: dict[str, str | int], output: str, api: Api
+) -> None:
+    steered = await api.steer(name, verb, **query)
     pods = await api.get("pods")
+    if output == "json":
+        view.print_json({"remote": steered, "for_all_pods": pods["together"]})
+        return
     whom = "for all pods" if pods["together"] else "in the pod that was asked, as there is no control topic"
     view.console().print(f"{name}: {done}, {whom}", markup=False)
 
 
-async def _bound(name: str, rate: str, why: str, api: Api) -> None:
+async def _bound(name: str, rate: str, why: str, output: str, api: Api) -> None:
     try:
         bytes_per_s = size(rate)
     except ValueError as error:
         raise NotAnswered(str(error), exits.USAGE) from None
     query: dict[str, str | int] = {"bytes_per_s": 0 if bytes_per_s == inf else int(bytes_per_s), "why": why}
-    await _steer(name, "bandwidth", "bounded", query, api)
+    await _steer(name, "bandwidth", "bounded", query, output, api)

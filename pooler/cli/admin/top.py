@@ -16,7 +16,13 @@ from pooler.cli.admin.api import ANY_POD, Api, Document, NotAnswered, Where, ask
 Seconds = Annotated[float, Parameter(validator=validators.Number(gte=0.2, lte=3600))]
 
 
-async def top(*, interval: Seconds = 2.0, once: bool = False, where: Where = ANY_POD) -> int:
+async def top(
+    *,
+    interval: Seconds = 2.0,
+    once: bool = False,
+    output: view.Output = "table",
+    where: Where = ANY_POD,
+) -> int:
     """Show the remotes, those in trouble first, again and again; Ctrl-C ends it.
 
     Without a terminal there is one JSON object a line, and what could not be asked ends it.
@@ -24,14 +30,15 @@ async def top(*, interval: Seconds = 2.0, once: bool = False, where: Where = ANY
     Args:
         interval: seconds from one look to the next.
         once: one look.
+        output: ``json`` for one object a line, on a terminal too.
         where: the admin API.
     """
-    return await asking(where, partial(_top, interval, once))
+    return await asking(where, partial(_top, interval, once, output))
 
 
-async def _top(interval_s: float, once: bool, api: Api) -> None:  # noqa: FBT001 - of `partial`
+async def _top(interval_s: float, once: bool, output: str, api: Api) -> None:  # noqa: FBT001 - of `partial`
     console = view.console()
-    if not console.is_terminal:
+    if output == "json" or not console.is_terminal:
         while True:
             print(json.dumps(await _look(api)), flush=True)
             if once:
