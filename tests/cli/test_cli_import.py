@@ -124,6 +124,12 @@ def test_jobs_that_only_compare(tmp_path: Path) -> None:
     assert all(job["options"]["check"] is True for job in jobs)
 
 
+def test_an_rclone_conf_that_nothing_leads_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "s").write_text("rclone copy site-a:/out /in\n")
+    assert main.main(["job", "import", str(tmp_path / "s"), str(tmp_path / "made")]) == exits.JOBS_FAILED
+    assert "--rclone-config does" in capsys.readouterr().err
+
+
 def test_relative_paths_begin_at_home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "s").write_text("rclone copy site-a:/out in\n")
     assert import_(tmp_path / "s", tmp_path / "made") == exits.JOBS_FAILED

@@ -287,7 +287,10 @@ def _end(text: str, asked: _Asked, around: Surroundings, found: Translation) -> 
 
 
 def _sections(asked: _Asked, around: Surroundings) -> Mapping[str, inifile.IniSection]:
-    path = asked.config or around.variables.get("RCLONE_CONFIG") or "~/.config/rclone/rclone.conf"
+    path = asked.config or around.variables.get("RCLONE_CONFIG")
+    if path is None and "HOME" not in around.variables:
+        raise Untranslated("nothing says where its rclone.conf is: --rclone-config does")
+    path = path or "~/.config/rclone/rclone.conf"
     problems = Problems()
     try:
         sections = inifile.parse(around.read(around.local(path)), path, problems)
