@@ -254,6 +254,13 @@ def closing(tally: Tally, now_ms: int) -> tuple[Job, Record, Outcome] | None:
     return job, record, outcome
 
 
+def outcome_of(tally: Tally) -> str:
+    """Tell how a bulk job is closed: one of `pooler.ops.metrics.BATCH_OUTCOMES`."""
+    if tally.parent is None:
+        return "forgotten"
+    return "success" if _failure(tally) is None else "failed"
+
+
 def _failure(tally: Tally) -> Failure | None:
     if tally.broken is not None:
         code, message, retriable = tally.broken.code, tally.broken.message, tally.broken.retriable

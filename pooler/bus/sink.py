@@ -161,6 +161,7 @@ class KafkaSink:
             for offset in fold.offsets:
                 self._ledger.settle(Origin(*partition, offset))
             if fold.closes:
+                self._metrics.batch_closed(bulk.outcome_of(fold.tally))
                 _log_closing(fold.tally)
 
     def _count(self, answer: Unreadable) -> None:

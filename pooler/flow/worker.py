@@ -140,10 +140,14 @@ class Worker:
         age_s = min(self._employer.max_age_s, self.session.lifetime_s)
         # Counted from here, and not from the login: however short it is, a session gets the job that waits.
         too_old_at = trio.current_time() + age_s * random.uniform(_EARLIEST_END, 1)  # noqa: S311 - no secret
+        is_first = True
         while self.session.usable and not self.retiring and self._employer.may_go_on(self):
             work = await self._next(too_old_at)
             if work is None:
                 return
+            if not is_first:  # of the first one the login is told as well
+                self.session.turn_page()
+            is_first = False
             self.work, self.since, self.bytes_moved = work, trio.current_time(), 0
             try:
                 await self._do(work)

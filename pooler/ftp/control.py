@@ -158,6 +158,10 @@ class ControlConnection:
         """The last lines of the dialogue, oldest first, without secrets."""
         return tuple(self._shown(said)[:_TRANSCRIPT_LINE_CHARS] for said in self._transcript)
 
+    def forget_transcript(self) -> None:
+        """Let `transcript` begin anew."""
+        self._transcript.clear()
+
     def _shown(self, said: str | Command | Reply) -> str:
         if isinstance(said, Command):
             return f"> {said.shown(self._profile.charset)}"

@@ -114,6 +114,10 @@ class FtpSession:
         """The last lines of the dialogue, oldest first, passwords masked."""
         return self._control.transcript
 
+    def turn_page(self) -> None:
+        """Begin the dialogue of another job: ``transcript`` tells no more of what was said before."""
+        self._control.forget_transcript()
+
     @property
     def learnt(self) -> dict[str, Plain]:
         """What is known of the server, by all sessions of the connector: plain values, for the operator."""

@@ -29,6 +29,9 @@ from pooler.ops.readings import Readable
 UNKNOWN: Final = "unknown"
 """The label of a remote that is not configured, and the direction of a job that was refused unread."""
 
+BATCH_OUTCOMES: Final = ("success", "failed", "forgotten")
+"""How a bulk job may be closed; ``forgotten`` where its own record is not known any more."""
+
 DURATION_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """From a small file on the same network to a large one over a slow link."""
 
@@ -80,6 +83,9 @@ class Metrics:
         self._dead_letters = self._counter(
             "pooler_dead_letters_total", "Records written to the dead-letter topic."
         )
+        self._batches = self._counter("pooler_batches_total", "Bulk jobs that were closed.", "outcome")
+        for outcome in BATCH_OUTCOMES:
+            self._batches.labels(outcome)
         self._login_failures = self._counter(
             "pooler_login_failures_total", "Sessions that could not be opened.", "remote", "reason"
         )
@@ -153,6 +159,10 @@ class Metrics:
     def dead_lettered(self) -> None:
         """Count a record written to the dead-letter topic."""
         self._dead_letters.inc()
+
+    def batch_closed(self, outcome: str) -> None:
+        """Count a bulk job that has its closing answer, or will have none; one of ``BATCH_OUTCOMES``."""
+        self._batches.labels(outcome).inc()
 
     def root_paused(self, folder: str, reason: str) -> None:
         """Count that a local folder cannot be used; `pooler.flow.keeper` has the list of reasons."""

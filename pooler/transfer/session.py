@@ -134,6 +134,10 @@ class Session(Protocol):
         """The last lines of the dialogue with the server, oldest first, secrets masked."""
         ...
 
+    def turn_page(self) -> None:
+        """Begin the dialogue of another job: ``transcript`` tells no more of what was said before."""
+        ...
+
     def retrieving(self, path: str, *, offset: int = 0) -> AbstractAsyncContextManager[DataStream]:
         """Open the file at ``path`` for reading, from byte ``offset`` on.
 

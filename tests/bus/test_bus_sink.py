@@ -2,6 +2,7 @@
 # ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from pooler.bus.batches import Batches, written
 from pooler.bus.ledger import Commitment, Ledger
 from pooler.bus.publication import Publication
 from pooler.bus.records import Invalid, OutRecord, Undecodable, dead_letter
@@ -19,6 +21,7 @@ from pooler.bus.retries import park, unpark
 from pooler.bus.sink import KafkaSink
 from pooler.bus.source import Answer, Unreadable, read
 from pooler.errors import BusError
+from pooler.model.batch import Parent, Tally
 from pooler.model.job import Delivery, Endpoint, Job, Origin, Past, Record
 from pooler.model.outcome import Ended, Outcome, Parked, Status
 from pooler.ops.metrics import Metrics
@@ -113,7 +116,10 @@ def ended(record: Record, task_id: str | None = None, metadata: str = "") -> End
 
 @asynccontextmanager
 async def running(
-    bridge: FakeBridge, limit_bytes: int = 1_000_000, metrics: Metrics | None = None
+    bridge: FakeBridge,
+    limit_bytes: int = 1_000_000,
+    metrics: Metrics | None = None,
+    batches: Batches | None = None,
 ) -> AsyncIterator[trio.MemorySendChannel[Answer]]:
     sink = KafkaSink(
         bridge,  # type: ignore[arg-type]
@@ -121,6 +127,7 @@ async def running(
         interval_s=INTERVAL_S,
         limit_bytes=limit_bytes,
         metrics=metrics or Metrics("0", []),
+        batches=batches,
     )
     send, receive = trio.open_memory_channel[Answer](1000)
     with trio.fail_after(60):
@@ -467,3 +474,26 @@ async def test_a_clock_that_is_set_back_makes_nothing_younger_than_now(autojump_
     found = read(on_topic(out), {RETRY_TOPIC}, wall_s=lambda: 20.0)
     assert isinstance(found, Delivery)
     assert found.received == trio.current_time()
+
+
+@pytest.mark.parametrize(("failed", "outcome"), [(0, "success"), (1, "failed"), (None, "forgotten")])
+async def test_a_bulk_job_is_counted_once_it_is_closed(
+    autojump_clock: MockClock, bridge: FakeBridge, failed: int | None, outcome: str
+) -> None:
+    now_ms = round(time.time() * 1000)
+    bulk = b'{"src_id": "far", "src_path": "/out/", "dst_id": "local", "dst_path": "/in/"}'
+    parent = Parent("ftp-tasks", 0, 7, now_ms, now_ms, None, bulk, (), 1, 2)
+    tally = Tally("b", at_ms=now_ms, files=2, succeeded=2 - (failed or 0), failed=failed or 0, parent=parent)
+    if failed is None:
+        tally = replace(tally, parent=None, at_ms=0)
+    record = bridge.receive(3)
+    batches = Batches(bridge.ledger.wants)
+    assert batches.take(replace(record, value=written(tally).value, headers=written(tally).headers))
+    metrics = Metrics("0", [])
+    async with running(bridge, metrics=metrics, batches=batches):
+        await trio.sleep(2 * INTERVAL_S)
+    counts = {
+        name: metrics.registry.get_sample_value("pooler_batches_total", {"outcome": name})
+        for name in ("success", "failed", "forgotten")
+    }
+    assert counts == {"success": 0, "failed": 0, "forgotten": 0} | {outcome: 1}

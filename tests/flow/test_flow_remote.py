@@ -11,8 +11,10 @@ from trio.testing import MockClock
 from pooler.errors import (
     ConnectError,
     DataConnectionError,
+    ErrorCode,
     LoginRefused,
     PoolerError,
+    ReplyError,
     SessionLost,
     TlsError,
     TooManySessions,
@@ -832,3 +834,25 @@ async def test_every_session_that_comes_free_finds_somebody_who_waits(
         await trio.sleep(25)
         assert len(second.open) == 1
         assert len(third.open) == 1
+
+
+async def test_the_dialogue_of_a_failed_job_has_no_line_of_another_job(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async def refusing(path: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if "bad" in path:
+            raise ReplyError(550, "no", "RETR", code=ErrorCode.FILE_NOT_FOUND)
+
+    server = FakeServer(on_transfer=refusing)
+    flow = Flow(tmp_path, Shape(limit=1), far=server)
+    async with flow.running():
+        for name in ("bad-1", "good", "bad-2"):
+            await flow.give(download(name))
+        await flow.endings.wait_empty()
+    told = {name: outcome.dialogue for name, outcome in flow.outcomes().items()}
+    # Of the first one the login is told too: it may be what is wrong.
+    assert told == {
+        "bad-1": ("> PASS ****", "< 230 hello", "> MOVE /bad-1"), "good": (), "bad-2": ("> MOVE /bad-2",),
+    }  # fmt: skip
+    assert len(server.transfers) == 3

@@ -95,6 +95,16 @@ async def test_passwords_are_in_no_repr_and_no_transcript() -> None:
         await session.aclose()
 
 
+async def test_the_dialogue_begins_anew_where_it_is_told_to() -> None:
+    async with scripted_server() as server:
+        session = await connect(server)
+        session.turn_page()
+        assert len(session.transcript) == 0
+        await session.keep_alive()
+        assert session.transcript[0] == "> NOOP"
+        await session.aclose()
+
+
 async def test_point_14_tls_login_sends_auth_alone_and_protects_the_data(tmp_path: Path) -> None:
     async with scripted_server(tls_folder=tmp_path) as server:
         session = await connect(server)

@@ -193,6 +193,7 @@ class FakeSession:
 
     async def _transfer(self, path: str) -> None:
         self._server.transfers.append(path)
+        self.transcript += (f"> MOVE {path}",)
         try:
             await self._server.on_transfer(path)
             await trio.sleep(self._server.transfer_s)
@@ -240,6 +241,9 @@ class FakeSession:
             self._server.stored.pop(path, None)
             self._server.removed.append(path)
             self._server.gone.add(path)
+
+    def turn_page(self) -> None:
+        self.transcript = ()
 
     def foresee(self) -> None:
         pass

@@ -188,6 +188,9 @@ class SessionDouble:
             self._server.files.pop(path, None)
         self._fail(fault)
 
+    def turn_page(self) -> None:
+        self.transcript = ()
+
     def foresee(self) -> None:
         pass
 
