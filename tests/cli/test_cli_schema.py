@@ -2,12 +2,13 @@
 
 import datetime as dt
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft7Validator, Draft202012Validator  # type: ignore[import-untyped]
 
 from pooler.bus import records
 from pooler.cli.main import main
@@ -118,3 +119,47 @@ def test_the_openapi_document_has_the_form_of_a_job() -> None:
     job = Draft202012Validator(document["components"]["schemas"]["Job"])
     assert job.is_valid(FLAT)
     assert not job.is_valid({})
+
+
+def test_the_asyncapi_document_is_one_by_asyncapis_own_schema() -> None:
+    own = json.loads((Path(__file__).parent / "asyncapi" / "3.0.0.json").read_text("utf-8"))
+    document = json.loads((FOLDER / "asyncapi.json").read_text("utf-8"))
+    validator = Draft7Validator(own)
+    assert [f"{error.json_path}: {error.message}"[:300] for error in validator.iter_errors(document)] == []
+    # It can tell: without its title, or with a channel that is none, it is no such document.
+    for broken in ({"info": {"version": "1"}}, {"channels": {"jobs": {"address": 1}}}):
+        assert not validator.is_valid(document | broken)
+
+
+def test_every_payload_of_the_asyncapi_document_is_a_schema_and_every_reference_leads_somewhere() -> None:
+    document = json.loads((FOLDER / "asyncapi.json").read_text("utf-8"))
+    for message in document["components"]["messages"].values():
+        Draft7Validator.check_schema(message["payload"]["schema"])
+
+    def references(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                yield node["$ref"]
+            for one in node.values():
+                yield from references(one)
+        elif isinstance(node, list):
+            for one in node:
+                yield from references(one)
+
+    found = set(references(document))
+    assert found
+    for reference in found:
+        at = document
+        for step in reference.removeprefix("#/").split("/"):
+            at = at[step]
+
+
+def test_a_job_in_an_event_is_one_for_the_asyncapi_document() -> None:
+    document = json.loads((FOLDER / "asyncapi.json").read_text("utf-8"))
+    message = document["components"]["messages"]["jobEvent"]
+    assert message["contentType"] == "application/cloudevents+json"
+    event = {"specversion": "1.0", "id": "e-1", "source": "/erp", "type": "file.ready", "data": FLAT}
+    schema = Draft7Validator(message["payload"]["schema"])
+    assert schema.is_valid(event)
+    assert not schema.is_valid(event | {"data": {}})
+    assert not schema.is_valid(event | {"specversion": "0.3"})
