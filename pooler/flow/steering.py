@@ -23,6 +23,7 @@ from pooler.flow.inquiries import Inquiries
 from pooler.flow.news import Reporter
 from pooler.flow.remote import Remote
 from pooler.flow.shares import Need, Shares, Terms
+from pooler.flow.steersman import Steersman
 from pooler.model.control import Ask, Claim, Gone, Knob, Login, Mode, News, PodNews, Setting, Tell
 
 log = structlog.get_logger(__name__)
@@ -64,7 +65,7 @@ class Me:
     terms: Terms
 
 
-class Steering:
+class Steering(Steersman):
     """Listens to the control topic (`pooler.bus.control.Listener`), and writes this pod's news.
 
     Args:
@@ -73,19 +74,17 @@ class Steering:
 
     Attributes:
         me: who we are.
-        deployment: what is known of all pods.
         ready: set once all that stood in the topic at the start has been read.
         incarnation: the name of our life on the topic; empty while there is none.
         inquiries: what is asked of all pods, and by them.
     """
 
     def __init__(self, me: Me, totals: Mapping[str, Totals]) -> None:
-        self.deployment = Deployment(totals)
+        super().__init__(totals)
         self.ready = trio.Event()
         self.incarnation = ""
         self.me = me
         self.inquiries = Inquiries(me.pod)
-        self._totals = totals
         self._commons: Sequence[Common] = ()
         self._groups: Mapping[str, LimitGroup] = {}
         self._remotes: Mapping[str, Remote] = {}
@@ -103,21 +102,10 @@ class Steering:
             remotes: by name.
         """
         self._groups, self._remotes = groups, remotes
-        self._commons = tuple(commons(groups, remotes, self._totals))
+        self._commons = tuple(commons(groups, remotes, self.totals))
         self._helm, self._reporter = Helm(remotes), Reporter(remotes)
         self._obey(*remotes)
         self._share_out()
-
-    def rebound(
-        self,
-        groups: Mapping[str, LimitGroup],
-        remotes: Mapping[str, Remote],
-        totals: Mapping[str, Totals],
-    ) -> None:
-        """Steer these from now on, by another configuration."""
-        self._totals = totals
-        self.deployment.remotes = tuple(totals)
-        self.attach(groups, remotes)
 
     def _start_anew(self, incarnation: str) -> None:
         self.incarnation = incarnation
@@ -134,7 +122,7 @@ class Steering:
 
     def begin(self, incarnation: str) -> None:
         """Forget what was read: it is read again from the beginning, under a new name."""
-        self.deployment = Deployment(self._totals)
+        self.deployment = Deployment(self.totals)
         self._start_anew(incarnation)
 
     def end(self) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import structlog
 import trio
+from structlog.typing import EventDict
 from trio.testing import wait_all_tasks_blocked
 
 from pooler import reload
@@ -55,9 +57,23 @@ class Running:
         await self.crew.fleet._take(Delivery(job, Record(Origin("t", 0, 0), None, b""), trio.current_time()))
 
     async def until(self, holds: Callable[[], object]) -> None:
-        with trio.fail_after(20):
-            while not holds():  # noqa: ASYNC110 - real time, as nobody tells
-                await trio.sleep(0.02)
+        """Wait until something holds; whatever it is, a line of the log is written about it."""
+        told, lines = trio.open_memory_channel[None](math.inf)
+
+        def tell(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
+            told.send_nowait(None)
+            return event_dict
+
+        processors = structlog.get_config()["processors"]
+        structlog.configure(processors=[tell, *processors])
+        try:
+            with trio.fail_after(60):
+                await wait_all_tasks_blocked()
+                while not holds():
+                    await lines.receive()
+                    await wait_all_tasks_blocked()  # who wrote it goes on to what it was about
+        finally:
+            structlog.configure(processors=processors)
 
 
 @asynccontextmanager
