@@ -5,7 +5,9 @@ at the destination. What a peer has copied is looked at before its figure counts
 machines have the same figures.
 
 The figures are apart from the start of each program, which a run of one file a session tells (of ours and
-of the bare loop; the others start at once), and beside them stands what it is with the start.
+of the bare loop; the others start at once), and beside them stands what it is with the start. The processor's
+time of the program, taken in the same way, is what other work on the machine moves least; it has nothing of
+the server's in it, and of the service its start.
 
 Needs root, and `python -m tests.support.install servers broker peers`.
 """
@@ -13,12 +15,13 @@ Needs root, and `python -m tests.support.install servers broker peers`.
 import argparse
 import contextlib
 import json
+import os
 import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import floor, machine, table
 from benchmarks.cases import CASES, Case
@@ -33,53 +36,66 @@ _COMPARED = ("lftp", *BARE)
 _QUIET = ("log_ftp_protocol=NO", "xferlog_enable=NO")
 
 
-def measure(
-    field: Field, way: Way, peers: Sequence[Peer], turns: int
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+class Measured(NamedTuple):
+    """What was measured of each peer, turn by turn.
+
+    Attributes:
+        steady: files a second, apart from the start of its program.
+        whole: files a second, with it.
+        cpu_ms: milliseconds of the processor's that its program took for a file, apart from its start.
+    """
+
+    steady: dict[str, list[float]]
+    whole: dict[str, list[float]]
+    cpu_ms: dict[str, list[float]]
+
+
+def measure(field: Field, way: Way, peers: Sequence[Peer], turns: int) -> Measured:
     """Have all copy in turn.
 
     Who once copied wrongly is out, with no figure at all.
-
-    Returns:
-        Files a second of each peer, turn by turn: apart from the start of its program, and with it.
     """
-    steady: dict[str, list[float]] = {peer.name: [] for peer in peers}
-    whole: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    names = [peer.name for peer in peers]
+    found = Measured({name: [] for name in names}, {name: [] for name in names}, {name: [] for name in names})
     out: set[str] = set()
     for turn in range(turns):
         for peer in peers if turn % 2 == 0 else reversed(peers):
             if peer.name in out:
                 continue
             try:
-                apart, together = _turn(field, way, peer)
+                figures = _turn(field, way, peer)
             except WrongCopyError as error:
                 out.add(peer.name)
-                steady[peer.name].clear()
-                whole[peer.name].clear()
+                for of in found:
+                    of[peer.name].clear()
                 print(f"{peer.name} is refused: {error}", file=sys.stderr, flush=True)
                 continue
-            steady[peer.name].append(apart)
-            whole[peer.name].append(together)
-            told = f"{apart:.1f}, with its start {together:.1f}"
+            for of, figure in zip(found, figures, strict=True):
+                of[peer.name].append(figure)
+            told = "{:.1f}, with its start {:.1f}, {:.2f} ms of CPU a file".format(*figures)
             print(f"turn {turn + 1}, {way}: {peer.name} {told}", file=sys.stderr, flush=True)
-    return steady, whole
+    return found
 
 
-def _turn(field: Field, way: Way, peer: Peer) -> tuple[float, float]:
+def _turn(field: Field, way: Way, peer: Peer) -> tuple[float, float, float]:
     names = peer.part(field.names)
     few = names[: field.sessions] if peer.starts_slowly else []
-    start_s = _seconds(field, way, peer, few) if few else 0.0
-    seconds = _seconds(field, way, peer, names)
+    start_s, start_cpu_s = _seconds(field, way, peer, few) if few else (0.0, 0.0)
+    seconds, cpu_s = _seconds(field, way, peer, names)
     if seconds <= start_s:
         raise WrongCopyError("its start took longer than all of it: too few files")
-    return (len(names) - len(few)) / (seconds - start_s), len(names) / seconds
+    count = len(names) - len(few)
+    return count / (seconds - start_s), len(names) / seconds, 1000 * (cpu_s - start_cpu_s) / count
 
 
-def _seconds(field: Field, way: Way, peer: Peer, names: Sequence[str]) -> float:
+def _seconds(field: Field, way: Way, peer: Peer, names: Sequence[str]) -> tuple[float, float]:
+    """Have a peer copy; tell how long it took, and how much of the processor its programs did."""
     field.clear()
+    before = os.times()
     seconds = peer.copy(field, way, names)
+    after = os.times()
     field.check(way, names)
-    return seconds
+    return seconds, sum(after[2:4]) - sum(before[2:4])  # of children that have ended
 
 
 def run(case: Case, options: argparse.Namespace) -> dict[str, Any]:
@@ -111,10 +127,10 @@ def run(case: Case, options: argparse.Namespace) -> dict[str, Any]:
             stack=stack,
         )
         for way in options.ways:
-            steady, whole = measure(field, way, peers, options.turns)
-            found[way] = table.as_json(steady, whole, _COMPARED)
+            measured = measure(field, way, peers, options.turns)
+            found[way] = table.as_json(*measured, _COMPARED)
             print(
-                f"\n### {case.title}, {way}, {count} files\n\n{table.markdown(steady, whole, _COMPARED)}",
+                f"\n### {case.title}, {way}, {count} files\n\n{table.markdown(*measured, _COMPARED)}",
                 flush=True,
             )
             if case.round_trip_s:

@@ -26,35 +26,45 @@ def ratios(turns: Turns, over: str) -> dict[str, float]:
     }
 
 
-def markdown(turns: Turns, whole: Turns, over: Sequence[str]) -> str:
+def markdown(turns: Turns, whole: Turns, cpu_ms: Turns, over: Sequence[str]) -> str:
     """Write a table: files a second, their spread, and the ratio to some of the peers.
 
     Args:
         turns: apart from the start of each program; ratios are made of these.
         whole: from the start of the program to its end.
+        cpu_ms: of the processor's time, for a file.
         over: whom to compare with.
     """
     compared = [peer for peer in over if turns.get(peer)]
-    head = ["files/s", "median", "least to most", "with its start", *(f"over {peer}" for peer in compared)]
+    head = [
+        "files/s",
+        "median",
+        "least to most",
+        "with its start",
+        "CPU ms a file",
+        *(f"over {peer}" for peer in compared),
+    ]
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     columns = [ratios(turns, peer) for peer in compared]
-    of_the_whole = medians(whole)
+    of_the_whole, cost = medians(whole), medians(cpu_ms)
     for peer, rate in medians(turns).items():
         cells = [
             f"{rate:.1f}",
             f"{min(turns[peer]):.1f} to {max(turns[peer]):.1f}",
             f"{of_the_whole[peer]:.1f}",
+            f"{cost[peer]:.2f}",
         ]
         cells += [f"{column[peer]:.2f}" for column in columns]
         lines.append(f"| {peer} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def as_json(turns: Turns, whole: Turns, over: Sequence[str]) -> dict[str, Any]:
+def as_json(turns: Turns, whole: Turns, cpu_ms: Turns, over: Sequence[str]) -> dict[str, Any]:
     """Give the same as data."""
     return {
         "files_per_s": {peer: list(rates) for peer, rates in turns.items()},
         "with_its_start": {peer: list(rates) for peer, rates in whole.items()},
+        "cpu_ms_a_file": {peer: list(costs) for peer, costs in cpu_ms.items()},
         "medians": medians(turns),
         "ratios": {peer: ratios(turns, peer) for peer in over if turns.get(peer)},
     }

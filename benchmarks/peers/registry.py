@@ -18,6 +18,7 @@ _ALL = (
     Peer("aioftp", aioftp_client.copy, share=0.25, starts_slowly=False, tls=False),
     Peer("pooler copy", ours.pooler_copy("never")),
     Peer("pooler copy, batch flush", ours.pooler_copy("batch")),
+    Peer("pooler copy, a flush for each", ours.pooler_copy("always")),
     Peer("service", ours.service("never"), starts_slowly=False),
     Peer("service, batch flush", ours.service("batch"), starts_slowly=False),
 )

@@ -23,18 +23,18 @@ def test_a_ratio_is_of_one_turn_not_of_two() -> None:
 
 
 def test_a_table_has_a_row_for_each_that_was_not_refused() -> None:
-    lines = table.markdown(TURNS, TURNS, ["one", "refused"]).splitlines()
+    lines = table.markdown(TURNS, TURNS, TURNS, ["one", "refused"]).splitlines()
 
-    assert lines[0] == "| files/s | median | least to most | with its start | over one |"
+    assert lines[0] == "| files/s | median | least to most | with its start | CPU ms a file | over one |"
     assert lines[2:] == [
-        "| one | 50.0 | 10.0 to 100.0 | 50.0 | 1.00 |",
-        "| other | 50.0 | 20.0 to 100.0 | 50.0 | 2.00 |",
+        "| one | 50.0 | 10.0 to 100.0 | 50.0 | 50.00 | 1.00 |",
+        "| other | 50.0 | 20.0 to 100.0 | 50.0 | 50.00 | 2.00 |",
     ]
-    assert {line.count("|") for line in lines} == {6}
+    assert {line.count("|") for line in lines} == {7}
 
 
 def test_the_same_stands_in_the_json() -> None:
-    found = table.as_json(TURNS, TURNS, ["one", "refused"])
+    found = table.as_json(TURNS, TURNS, TURNS, ["one", "refused"])
 
     assert found["ratios"] == {"one": {"one": 1.0, "other": 2.0}}
     assert found["medians"] == {"one": 50.0, "other": 50.0}
@@ -90,13 +90,14 @@ def _peer(name: str, *, loses_in_turn: int = 0, starts_slowly: bool = False) -> 
 
 
 def test_who_once_loses_a_file_has_no_figure_at_all() -> None:
-    steady, whole = measure(_Double(), "up", [_peer("good"), _peer("bad", loses_in_turn=2)], 3)
+    steady, whole, cpu_ms = measure(_Double(), "up", [_peer("good"), _peer("bad", loses_in_turn=2)], 3)
 
     assert steady == whole == {"good": [5.0, 5.0, 5.0], "bad": []}
+    assert cpu_ms == {"good": [0.0, 0.0, 0.0], "bad": []}
 
 
 def test_a_start_is_taken_from_what_starts_slowly() -> None:
-    steady, whole = measure(_Double(), "up", [_peer("slow", starts_slowly=True)], 1)
+    steady, whole, _ = measure(_Double(), "up", [_peer("slow", starts_slowly=True)], 1)
 
     assert steady["slow"] == [pytest.approx(8 / 0.8)]
     assert whole["slow"] == [5.0]
