@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pooler.cli import exits, main
+from pooler.cli.imports.command import program
 from pooler.cli.imports.commands import translate
 from pooler.cli.imports.copying import Surroundings, Translation, Untranslated
 from pooler.cli.imports.gathered import Gathered, gather
@@ -72,8 +73,16 @@ def test_a_crontab(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (folder / "connections.ini").read_text() == (SAMPLES / "connections.ini").read_text()
     made = sorted(folder.glob("line-*.jsonl"), key=lambda path: int(path.stem.removeprefix("line-")))
     assert "".join(path.read_text() for path in made) == (SAMPLES / "jobs.jsonl").read_text()
-    crontab = (folder / "crontab").read_text().replace(str(folder), "FOLDER")
+    crontab = (folder / "crontab").read_text().replace(str(folder), "FOLDER").replace(program(), "pooler")
     assert crontab == (SAMPLES / "crontab.made").read_text()
+
+
+def test_cron_finds_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "my venv" / "python"))
+    assert program() == "pooler"
+    (tmp_path / "my venv").mkdir()
+    (tmp_path / "my venv" / "pooler").touch()
+    assert program() == f"'{tmp_path}/my venv/pooler'"
 
 
 def test_what_is_made_loads_and_can_be_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

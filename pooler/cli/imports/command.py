@@ -113,12 +113,18 @@ def _write(gathered: Gathered, folder: Path) -> None:
             file.write(text)
 
 
+def program() -> str:
+    """Name this program for cron, which looks for it in few folders."""
+    installed = Path(sys.executable).with_name("pooler")
+    return shlex.quote(str(installed)) if installed.exists() else "pooler"
+
+
 def _cron_command(where: Path, name: str) -> str:
     paths = {
         suffix: shlex.quote(str(where / f"{name}{suffix}")) for suffix in (".lock", ".jsonl", ".answers")
     }
     command = (
-        f"flock -n {paths['.lock']} pooler copy --connections {shlex.quote(str(where / CONNECTIONS))} "
+        f"flock -n {paths['.lock']} {program()} copy --connections {shlex.quote(str(where / CONNECTIONS))} "
         f"{paths['.jsonl']} >> {paths['.answers']}"
     )
     return command.replace("%", "\\%")
