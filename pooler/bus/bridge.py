@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import structlog
 import trio
-import trio_asyncio
 from aiokafka import TopicPartition
 
 from pooler.bus import clients
@@ -19,6 +18,7 @@ from pooler.bus.clients import CLOSE_S, on_asyncio
 from pooler.bus.delivery import AtLeastOnce, Delivery
 from pooler.bus.group_session import GroupSession
 from pooler.bus.ledger import Commitment, Ledger, Partition, PartitionLedger
+from pooler.bus.loops import open_loop
 from pooler.bus.offsets import Offsets
 from pooler.bus.ownership import Ownership
 from pooler.bus.publication import Publication
@@ -225,8 +225,7 @@ async def open_bridge(settings: KafkaSettings, deadline_s: float) -> AsyncIterat
 
     Cancellation: leaves the group and closes all clients, each within ``CLOSE_S`` seconds.
     """
-    async with trio_asyncio.open_loop() as loop:
-        loop.set_exception_handler(clients.log_unretrieved)
+    async with open_loop():
         await on_asyncio(clients.reach, settings)
         await on_asyncio(make_retry_topics, settings, deadline_s)
         await on_asyncio(check_topics, settings, deadline_s)

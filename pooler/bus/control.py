@@ -23,6 +23,7 @@ from pooler.bus import clients
 from pooler.bus.clients import CLOSE_S, on_asyncio
 from pooler.bus.control_records import WrongRecord, decode, encode, tombstone
 from pooler.bus.control_topic import make_control_topic
+from pooler.bus.loops import open_loop
 from pooler.config.settings import KafkaSettings
 from pooler.errors import BusError, ConfigError, PoolerError
 from pooler.model.control import Gone, News
@@ -197,10 +198,8 @@ async def open_control(
 
     Cancellation: both clients are closed, each within ``CLOSE_S`` seconds.
     """
-    async with trio_asyncio.open_loop() as loop:
-        loop.set_exception_handler(clients.log_unretrieved)
-        async with trio.open_nursery() as nursery:
-            control = ControlTopic(settings, listener, write_s=write_s)
-            await nursery.start(control.run)
-            yield control
-            nursery.cancel_scope.cancel()
+    async with open_loop(), trio.open_nursery() as nursery:
+        control = ControlTopic(settings, listener, write_s=write_s)
+        await nursery.start(control.run)
+        yield control
+        nursery.cancel_scope.cancel()

@@ -1,9 +1,9 @@
 """Whether the brokers let us in, and how our topics are set up, for who asks without running the service."""
 
-import trio_asyncio
 from aiokafka.errors import KafkaError
 
 from pooler.bus import clients
+from pooler.bus.loops import open_loop
 from pooler.bus.topics import Finding, examine_topics
 from pooler.config.settings import KafkaSettings
 from pooler.errors import BusError
@@ -19,8 +19,7 @@ async def examine(settings: KafkaSettings, deadline_s: float) -> list[Finding]:
     Raises:
         BusError: no broker answers, or they do not tell; in a group.
     """
-    async with trio_asyncio.open_loop() as loop:
-        loop.set_exception_handler(clients.log_unretrieved)
+    async with open_loop():
         findings: list[Finding] = await clients.on_asyncio(_examine, settings, deadline_s)
         return findings
 

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from pooler.bus import clients, records
 from pooler.bus.clients import CLOSE_S, on_asyncio
+from pooler.bus.loops import open_loop
 from pooler.config.remotes import Connections, LocalFolder
 from pooler.config.settings import KafkaSettings
 from pooler.errors import BusError, JobError
@@ -130,8 +131,7 @@ async def open_letterbox(settings: KafkaSettings) -> AsyncIterator[Letterbox]:
 
     Cancellation: its producer is closed, within ``CLOSE_S`` seconds.
     """
-    async with trio_asyncio.open_loop() as loop:
-        loop.set_exception_handler(clients.log_unretrieved)
+    async with open_loop():
         letterbox = Letterbox(settings)
         try:
             yield letterbox

@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import trio_asyncio
 from aiokafka.errors import KafkaError
 
 from pooler.bus import clients
+from pooler.bus.loops import open_loop
 from pooler.config.settings import KafkaSettings
 from pooler.errors import BusError
 
@@ -48,8 +48,7 @@ async def submit(
     Raises:
         BusError: no broker answers, or one refused a record; in a group.
     """
-    async with trio_asyncio.open_loop() as loop:
-        loop.set_exception_handler(clients.log_unretrieved)
+    async with open_loop():
         topic = topic or settings.input_topic
         return int(await clients.on_asyncio(_submit, settings, records, topic, per_s))
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import trio_asyncio
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from pooler.bus import clients
+from pooler.bus.loops import open_loop
 from pooler.config.settings import KafkaSettings
 from pooler.errors import BusError
 from pooler.model.job import Origin, Record
@@ -44,8 +44,7 @@ async def survey(
     Raises:
         BusError: no broker answers, or there is no such topic; in a group.
     """
-    async with trio_asyncio.open_loop() as loop:
-        loop.set_exception_handler(clients.log_unretrieved)
+    async with open_loop():
         await clients.on_asyncio(_survey, settings, topics, take, since_ms, follow)
 
 

@@ -24,6 +24,8 @@ RENEWAL_S = 5.0
 HOLDS_S = 30.0
 GONE_S = 120.0
 """After how long without a renewal its holder is taken for gone."""
+_TRIES = 100
+"""To make a file in a folder that others remove: each takes one who leaves just in between."""
 
 
 class LeaseLost(LocalFileError):
@@ -59,18 +61,29 @@ class Lease:
         self._name = incarnation + LEASE
         self._renewed = clock()
         with translated(root):
-            with suppress(FileExistsError):
-                (root / FOLDER).mkdir()
-            with control_folder(root) as folder:
-                how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                descriptor = os.open(self._name, how, 0o666, dir_fd=folder)
-                try:
-                    found = os.fstat(descriptor)
-                finally:
-                    os.close(descriptor)
+            found = self._make()
         self.renewed_ns = found.st_mtime_ns
         self._inode = found.st_dev, found.st_ino
         self.journal = Journal(root, incarnation + JOURNAL)
+
+    def _make(self) -> os.stat_result:
+        """Make its file, and the folder for it. Who leaves it as the last one may just remove that again."""
+        for tries_left in reversed(range(_TRIES)):
+            with suppress(FileExistsError):
+                (self._root / FOLDER).mkdir()
+            try:
+                with control_folder(self._root) as folder:
+                    how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                    descriptor = os.open(self._name, how, 0o666, dir_fd=folder)
+            except FileNotFoundError:
+                if not tries_left:
+                    raise
+                continue
+            try:
+                return os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+        raise AssertionError("the last try returns or raises")
 
     @property
     def holds(self) -> bool:

@@ -1,7 +1,9 @@
 """Leases, who is gone, journals, and what is swept: by a clock of the test's own, on a real file system."""
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from pooler.errors import ErrorCode, JobError, LocalFileError, PoolerError
 from pooler.model.job import Origin
 from pooler.storage import journal
+from pooler.storage.control import FOLDER, LEASE, control_folder
 from pooler.storage.incarnation import LivingOnes
 from pooler.storage.journal import Entry, Journal, read_entries
 from pooler.storage.landing import PartFile, land
@@ -111,6 +114,30 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 # ---- leases ---------------------------------------------------------------------------------------------
+
+
+def test_who_comes_as_the_last_one_leaves_makes_the_folder_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter([True] * 5)
+
+    @contextlib.contextmanager
+    def opened(root: Path) -> Iterator[int]:
+        if next(left, False):
+            (root / FOLDER).rmdir()
+        with control_folder(root) as folder:
+            if next(left, False):
+                (root / FOLDER).rmdir()
+            yield folder
+
+    monkeypatch.setattr("pooler.storage.lease.control_folder", opened)
+    Lease(tmp_path, "me").renew()
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["me" + LEASE]
+
+
+def test_a_root_that_is_gone_has_no_lease(tmp_path: Path) -> None:
+    with pytest.raises(LocalFileError, match="No such file"):
+        Lease(tmp_path / "gone", "me")
 
 
 def test_a_clean_end_leaves_nothing(world: World) -> None:
