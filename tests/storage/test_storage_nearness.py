@@ -55,8 +55,12 @@ async def test_a_short_call_is_made_in_the_loop_once_the_root_was_looked_at(
 async def test_while_a_batch_is_flushed_files_are_made_in_a_thread(tmp_path: Path, clock: Clock) -> None:
     root = root_on(tmp_path, clock)
     flushed = threading.Event()
+
+    async def flush() -> None:
+        await root.complete(flushed.wait)
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(root.complete, flushed.wait)
+        nursery.start_soon(flush)
         await trio.testing.wait_all_tasks_blocked()
         assert await root.make(threading.get_ident) != threading.get_ident()
         # What makes no file waits for no flush.
