@@ -14,8 +14,9 @@ from pooler.storage.root import LocalRoot
 from pooler.transfer.plan import Plan, plan
 from pooler.transfer.spread import Folder, OwnFolder, ServerFolder, find
 
-VISIT = 2_000
-"""Files that are found by one listing of the folder, and kept in memory: as the service has it."""
+VISIT = 10_000
+"""Files that are found by one listing of the folder, and kept in memory. The service takes fewer at a time, as
+they all go out in one transaction."""
 
 
 class Made(NamedTuple):
