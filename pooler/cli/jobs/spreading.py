@@ -15,8 +15,8 @@ from pooler.transfer.plan import Plan, plan
 from pooler.transfer.spread import Folder, OwnFolder, ServerFolder, find
 
 VISIT = 10_000
-"""Files that are found by one listing of the folder, and kept in memory. The service takes fewer at a time, as
-they all go out in one transaction."""
+"""Files that are found by one listing of the folder, and kept in memory. The service takes fewer at a time,
+as they all go out in one transaction."""
 
 
 class Made(NamedTuple):
