@@ -69,6 +69,8 @@ def unpacked(path: Path) -> dict[str, str]:
 
 
 async def test_no_secret_goes_into_a_bundle(command: Command, planted: list[str], tmp_path: Path) -> None:
+    (tmp_path / "bundle.tar.gz").touch()
+    (tmp_path / "bundle.tar.gz").chmod(0o644)
     code, out, err = await command("debug", "bundle", *planted)
     assert code == exits.OTHER  # the token may not see all
     found = unpacked(tmp_path / "bundle.tar.gz")

@@ -268,6 +268,7 @@ def test_accounts(line: str, stdin: str | None, keys: dict[str, str]) -> None:
         ("rclone copy far:/a /b --size-only", "nothing is kept because its size alone"),
         ("rclone copy far:/a", "expected a source and a destination"),
         ("rclone copy :ftp,host=h:/a /b", "described on the spot"),
+        ("rclone copy far,passive=false:/a /b", "described on the spot"),
         ("rclone copy far:/a /b --config /nowhere", "/nowhere: No such file or directory"),
         ("rclone", "no command"),
         ("lftp h", "no command of it copies files"),

@@ -6,6 +6,7 @@ wrong.
 
 import io
 import json
+import os
 import platform
 import sys
 import tarfile
@@ -171,8 +172,10 @@ def pack(path: Path, found: Bundle, mask: Mask) -> list[str]:
             member = tarfile.TarInfo(f"{found.name}/{name}")
             member.size, member.mtime, member.mode = len(body), int(time.time()), 0o600
             archive.addfile(member, io.BytesIO(body))
-    path.touch(mode=0o600)
-    path.write_bytes(packed.getvalue())
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)  # one that was there already may be everybody's to read
+        file.write(packed.getvalue())
     return sorted(files)
 
 

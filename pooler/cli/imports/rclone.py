@@ -263,7 +263,7 @@ def _copyings(
 def _end(text: str, asked: _Asked, around: Surroundings, found: Translation) -> _End:
     match = re.match(r"([^:/,]+):(.*)", text, re.DOTALL)
     if match is None:
-        if text.startswith(":"):
+        if ":" in text.partition("/")[0]:
             raise Untranslated("a remote that is described on the spot: expected one of an rclone.conf")
         return _End(around.local(text))
     name, path = match.groups()
