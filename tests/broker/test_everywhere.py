@@ -1,8 +1,10 @@
 """Three pods on a real broker: whichever is asked answers for all, and what it is told reaches all."""
 
 import contextlib
+import json
 import signal
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,20 @@ def names(asked: RunningPooler) -> tuple[list[str], list[str]]:
     return sorted(whole["pods"]), whole["silent"]
 
 
+def shown(asked: RunningPooler, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Read what the page shows until it is so."""
+    with urllib.request.urlopen(f"{asked.api}/v1/live", timeout=30) as stream:
+        for line in stream:
+            if line.startswith(b"data: ") and what(state := json.loads(line[6:])):
+                found: dict[str, Any] = state
+                return found
+    raise AssertionError("the stream has ended")
+
+
+def told(state: dict[str, Any]) -> list[str]:
+    return [one["pod"] for one in state["pods"] if one["told"] and not one["silent"]]
+
+
 def test_any_pod_answers_for_all_cancels_on_all_and_names_who_is_silent(
     broker: RunningBroker, site: Site
 ) -> None:
@@ -65,6 +81,10 @@ def test_any_pod_answers_for_all_cancels_on_all_and_names_who_is_silent(
         assert sorted(set(spread.values())) == everybody
         assert in_hand(pods[1]) == in_hand(pods[2]) == spread
         assert [names(one) for one in pods] == [(everybody, [])] * PODS
+        page = shown(pods[1], lambda state: told(state) == everybody)
+        assert {one["task_id"]: one["pod"] for one in page["running"]} == spread
+        assert page["remotes"][0]["busy"] == page["service"]["running"] == JOBS
+        assert sorted({at["pod"] for at in page["partitions"] if at["topic"] == "ftp-tasks"}) == everybody
 
         elsewhere, *_ = (task_id for task_id, holder in spread.items() if holder == everybody[2])
         (found,) = pods[0].get(f"/v1/jobs/find?task_id={elsewhere}")["in_hand"]
@@ -78,6 +98,10 @@ def test_any_pod_answers_for_all_cancels_on_all_and_names_who_is_silent(
         try:
             assert names(pods[0]) == (everybody[:2], everybody[2:])
             assert set(in_hand(pods[1]).values()) == set(everybody[:2])
+            page = shown(
+                pods[0], lambda state: told(state) == everybody[:2] and bool(state["pods"][2]["silent"])
+            )
+            assert page["service"]["running"] < JOBS
         finally:
             pods[2].signal(signal.SIGCONT)
         wait_until(lambda: names(pods[1]) == (everybody, []), "it to be heard again")
