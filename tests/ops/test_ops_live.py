@@ -40,7 +40,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch, every_s: float) -> None:
     """Have events so often, whatever that takes of the processor."""
     monkeypatch.setattr(live, "PERIOD_S", every_s)
     monkeypatch.setattr(live, "_MOST_TO_TELL", 1e9)
-    monkeypatch.setattr(live, "EVENTS_PER_S", 1e9)
+    monkeypatch.setattr(live, "_MOST_TO_SEND", 1e9)
 
 
 class Reader:
@@ -314,6 +314,33 @@ async def test_half_a_request_is_let_go_long_before_a_stream_would_be(
 
 def test_a_stream_ends_before_the_server_cuts_it_off() -> None:
     assert live.LASTS_S + live.PERIOD_S < server._READ_S
+
+
+async def test_a_thousand_readers_get_events_more_seldom_and_are_told_how_often(
+    service: ServiceDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = live._Others(service)
+    teller = live._Teller(service, others)
+    monkeypatch.setattr(live, "_MOST_TO_TELL", 1e9)
+    assert json.loads(teller.event().removeprefix(b"data: "))["every_s"] == live.PERIOD_S
+    others.readers = 1000
+    assert 20 < teller.every_s < 60
+    few = teller.every_s
+    well, _ = service.remotes()
+    service.have_remotes(*(replace(well, name=f"site-{at}") for at in range(200)))
+    teller._told_at = float("-inf")
+    teller.event()
+    assert teller.every_s > 1.3 * few  # each of them is larger
+    others.readers = 1
+    assert teller.every_s == live.PERIOD_S
+
+
+async def test_where_there_is_very_much_to_tell_it_is_told_more_seldom(service: ServiceDouble) -> None:
+    teller = live._Teller(service, live._Others(service))
+    teller._took_s.extend([0.02, 0.015, 3.0])  # the last one was another's fault
+    assert teller.every_s == 3.0
+    teller._took_s.extend([9.0] * 3)
+    assert teller.every_s == live._LONGEST_PERIOD_S
 
 
 async def test_it_takes_a_token(api: Address) -> None:
