@@ -323,16 +323,35 @@ async def test_a_thousand_readers_get_events_more_seldom_and_are_told_how_often(
     teller = live._Teller(service, others)
     monkeypatch.setattr(live, "_MOST_TO_TELL", 1e9)
     assert json.loads(teller.event().removeprefix(b"data: "))["every_s"] == live.PERIOD_S
-    others.readers = 1000
-    assert 20 < teller.every_s < 60
+    others.readers = 100
     few = teller.every_s
+    assert 5 < few < 10
     well, _ = service.remotes()
     service.have_remotes(*(replace(well, name=f"site-{at}") for at in range(200)))
     teller._told_at = float("-inf")
     teller.event()
     assert teller.every_s > 1.3 * few  # each of them is larger
+    others.readers = 1000
+    assert teller.every_s == live._LONGEST_SILENCE_S
     others.readers = 1
     assert teller.every_s == live.PERIOD_S
+
+
+async def test_who_gets_events_seldom_may_share_one_that_is_not_quite_new(
+    service: ServiceDouble, autojump_clock: object
+) -> None:
+    assert autojump_clock
+    others = live._Others(service)
+    teller = live._Teller(service, others)
+    first = teller.event()
+    await trio.sleep(1)
+    second = teller.event()
+    assert second != first
+    others.readers = 1000
+    await trio.sleep(3)
+    assert teller.event() is second
+    await trio.sleep(3)
+    assert teller.event() is not second
 
 
 async def test_where_there_is_very_much_to_tell_it_is_told_more_seldom(service: ServiceDouble) -> None:

@@ -58,7 +58,7 @@ def test_it_shows_all_pods_whichever_is_asked(browser: Browser) -> None:
         pods = page.locator("#pods tbody tr")
         expect(pods).to_have_count(3)
         expect(pods.nth(0)).to_contain_text("pooler-0 (this one)")
-        expect(pods.nth(1)).to_contain_text("‖ draining", timeout=15_000)
+        expect(pods.nth(1)).to_contain_text("‖ draining")
         expect(pods.nth(2)).to_contain_text("▲ silent")
         strip = page.locator("#strip")
         expect(strip).to_contain_text("▲ 1 of 3 ready")
@@ -68,7 +68,7 @@ def test_it_shows_all_pods_whichever_is_asked(browser: Browser) -> None:
         remote = page.get_by_role("row", name="site-003")
         expect(remote).to_contain_text("2 busy, 2 idle")
         expect(remote).to_contain_text("14, 3.5 s")
-        expect(strip).to_contain_text(re.compile(r"MB/s[1-9]"), timeout=15_000)
+        expect(strip).to_contain_text(re.compile(r"MB/s[1-9]"))
         shoot(page, "page-dark-wide")
 
 

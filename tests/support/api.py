@@ -101,7 +101,7 @@ class Served:
 
     async def _serve(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        async with serving(create_app(self.service, self._tokens, self._stop), within_s=120) as (
+        async with serving(create_app(self.service, self._tokens, self._stop), within_s=300) as (
             (host, port),
             _,
         ):

@@ -109,6 +109,7 @@ class ServiceDouble:
         report: what ``reload`` answers.
         ended_jobs: those that ended last, the newest first.
         failed_jobs: how many have failed.
+        probed: what comes of trying a remote out.
         lately: how jobs have ended of late.
         moved_bytes: that have gone over.
     """
@@ -238,6 +239,16 @@ class ServiceDouble:
             learnt={"server": "unknown", "features": None},
         )
         self._remotes = {remote.name: remote for remote in (site_a, site_b)}
+        self.probed = ProbeStatus(
+            ok=True,
+            seconds=0.25,
+            peer="192.0.2.1:21",
+            tls_version=None,
+            certificate_sha256=None,
+            error_code=None,
+            error=None,
+            dialogue=("< 220 hello",),
+        )
         self.lately = Lately()
         self.moved_bytes = 40_000_000
         self.in_hand = [RUNNING, WAITING]
@@ -369,16 +380,7 @@ class ServiceDouble:
         if self.busy_with:
             raise CannotProbe(self.busy_with)
         self.calls.append(("probe", name))
-        return ProbeStatus(
-            ok=True,
-            seconds=0.25,
-            peer="192.0.2.1:21",
-            tls_version=None,
-            certificate_sha256=None,
-            error_code=None,
-            error=None,
-            dialogue=("< 220 hello",),
-        )
+        return self.probed
 
     def drain(self) -> None:
         self.calls.append(("drain",))

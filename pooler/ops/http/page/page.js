@@ -203,7 +203,6 @@ function podState(pod) {
 }
 
 function drawPods() {
-  byId("pods-section").hidden = !state.service.together;
   rows("pods", state.pods, (pod) => pod.pod, (pod) => [
     pod.me ? `${pod.pod} (this one)` : pod.pod, podState(pod),
     ...(pod.told
