@@ -104,8 +104,8 @@ def window(services: Sequence[RunningPooler], kind: str, seconds: float) -> list
 
 def measure(services: Sequence[RunningPooler], turns: int, seconds: float, *, idle: bool) -> None:
     """Have all turns, and print a table."""
-    print("| readers | share of a core with them | without |" if idle else _HEAD)
-    print("|---|---:|---:|" if idle else "|---|---:|---:|---:|---:|---:|---:|", flush=True)
+    print("| readers | % of a core with them | without | more |" if idle else _HEAD)
+    print("|---|---:|---:|---:|" if idle else "|---|---:|---:|---:|---:|---:|---:|", flush=True)
     for kind in KINDS:
         figures: list[list[float]] = []
         for turn in range(turns):
@@ -114,7 +114,8 @@ def measure(services: Sequence[RunningPooler], turns: int, seconds: float, *, id
             )
             assert idle or (files and other_files), "there are no jobs left"
             if idle:
-                figures.append([100 * one[1] / one[0] for one in found])
+                shares = [100 * one[1] / one[0] for one in found]
+                figures.append([*shares, shares[0] - shares[1]])
             else:
                 rates = files / found[0][0], other_files / other_s
                 used = 1000 * cpu / files, 1000 * other_cpu / other_files
