@@ -346,7 +346,7 @@ async def test_who_gets_events_seldom_may_share_one_that_is_not_quite_new(
     first = teller.event()
     await trio.sleep(1)
     second = teller.event()
-    assert second != first
+    assert second is not first
     others.readers = 1000
     await trio.sleep(3)
     assert teller.event() is second
