@@ -190,7 +190,7 @@ def lock(session: nox.Session) -> None:
     session.install(UV)
     options = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate", "--quiet")
     command = ("uv", "pip", "compile", *options, "--custom-compile-command", "nox -s lock", *session.posargs)
-    session.run(*command, "pyproject.toml", "--extra", "demo", "-o", "lock/image.txt")
+    session.run(*command, "pyproject.toml", "--extra", "demo", "--extra", "tracing", "-o", "lock/image.txt")
     session.run(*command, "lock/build.in", "-o", "lock/build.txt")
 
 

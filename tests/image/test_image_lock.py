@@ -38,7 +38,8 @@ def test_all_is_pinned_to_one_version_and_by_its_hash(name: str) -> None:
 
 def test_the_lock_is_what_the_project_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [Requirement(r) for r in (*project["dependencies"], *project["optional-dependencies"]["demo"])]
+    extras = project["optional-dependencies"]
+    wanted = [Requirement(r) for r in (*project["dependencies"], *extras["demo"], *extras["tracing"])]
     locked = [requirement for requirement, _ in entries("image.txt")]
     for requirement, platform in product(wanted, PLATFORMS):
         if requirement.marker is not None and not requirement.marker.evaluate(platform):
