@@ -338,9 +338,10 @@ async def test_a_thousand_readers_get_events_more_seldom_and_are_told_how_often(
 
 
 async def test_who_gets_events_seldom_may_share_one_that_is_not_quite_new(
-    service: ServiceDouble, autojump_clock: object
+    service: ServiceDouble, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert autojump_clock
+    monkeypatch.setattr(live, "_MOST_TO_TELL", 1e9)
     others = live._Others(service)
     teller = live._Teller(service, others)
     first = teller.event()
