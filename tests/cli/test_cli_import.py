@@ -181,6 +181,8 @@ LFTP = "lftp -u u,p -e 'set ftp:ssl-allow no; "
         (LFTP + "mget /o/a' h", "/o/a", "/home/me/a", {}),
         (LFTP + "cd o; mget -E *.a -O in' h", "/o/*.a", "/home/me/in/", {"after": "delete"}),
         (LFTP + "get /o/a -o b' h", "/o/a", "/home/me/b", {}),
+        (LFTP + "reget /o/a -o b' h", "/o/a", "/home/me/b", {"resume": True}),
+        (LFTP + "reput /o/a' h", "/o/a", "/a", {"resume": True}),
         (LFTP + "get -O /in /o/a' h", "/o/a", "/in/a", {}),
         (LFTP + "get /o/*' h", "/o/*", "/home/me/*", {"literal": True}),
         (LFTP + "set xfer:clobber no; queue put /o/a -o /in/' h", "/o/a", "/in/a", {"overwrite": "never"}),

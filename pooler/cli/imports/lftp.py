@@ -7,6 +7,7 @@ session, ``cd`` and ``lcd`` say where relative paths begin.
 import getopt
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from urllib.parse import unquote
 
@@ -38,6 +39,9 @@ _SILENT = frozenset(
 """They copy nothing; folders are made where they are missing."""
 _ELSEWHERE = frozenset({"open", "lftp", "user", "login", "cd", "lcd"})
 """Without them those behind would mean other files."""
+
+
+_Command = Callable[[Session, list[str]], None]
 
 
 def translate(words: Sequence[str], around: Surroundings, found: Translation) -> None:
@@ -164,8 +168,12 @@ def _set(session: Session, words: list[str]) -> None:
     lftp_settings.apply(name, value, session.settings, session.options, session.found)
 
 
-_COMMANDS: Mapping[str, Callable[[Session, list[str]], None]] = {
+def _again(command: _Command, session: Session, words: list[str]) -> None:
+    command(session, ["-c", *words])
+
+
+_COMMANDS: Mapping[str, _Command] = {
     "open": _opened, "lftp": _opened, "user": _user, "login": _user, "cd": _cd, "lcd": _lcd, "set": _set,
-    "get": get, "reget": get, "pget": get, "get1": get, "mget": mget, "put": put, "reput": put, "mput": mput,
+    "get": get, "reget": partial(_again, get), "pget": get, "get1": get, "mget": mget, "put": put, "reput": partial(_again, put), "mput": mput,
     "mirror": mirror,
 }  # fmt: skip
