@@ -174,6 +174,6 @@ def _again(command: _Command, session: Session, words: list[str]) -> None:
 
 _COMMANDS: Mapping[str, _Command] = {
     "open": _opened, "lftp": _opened, "user": _user, "login": _user, "cd": _cd, "lcd": _lcd, "set": _set,
-    "get": get, "reget": partial(_again, get), "pget": get, "get1": get, "mget": mget, "put": put, "reput": partial(_again, put), "mput": mput,
-    "mirror": mirror,
+    "get": get, "reget": partial(_again, get), "pget": get, "get1": get, "mget": mget, "put": put,
+    "reput": partial(_again, put), "mput": mput, "mirror": mirror,
 }  # fmt: skip
