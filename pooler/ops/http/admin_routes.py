@@ -10,9 +10,9 @@ from quart_schema import validate_querystring
 from werkzeug.exceptions import Conflict, NotFound
 
 from pooler.ops.http.auth import Caller, Guard, Scope
-from pooler.ops.http.job_routes import WhichPods, asked
+from pooler.ops.http.job_routes import asked
 from pooler.ops.http.ledger import Deed
-from pooler.ops.http.pages import cursor_of, page_size, place_of
+from pooler.ops.http.pages import OfPods, Page, WhichPage, WhichPods, cursor_of, page_size, place_of
 from pooler.ops.http.questions import AUDIT, DRAIN, PARTITIONS, RELOAD, STATUS, merged
 from pooler.ops.http.reloading import ReloadReport
 from pooler.ops.http.service import CannotProbe, PartitionStatus, ProbeStatus, Service, ServiceStatus
@@ -23,26 +23,23 @@ RELOAD_S = 20.0
 """How long other pods are waited for, in seconds: they read files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Partitions:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partitions(OfPods):
     """The partitions that are held.
 
     Attributes:
         partitions: by topic and number.
-        silent: pods that have said nothing.
     """
 
     partitions: tuple[PartitionStatus, ...]
-    silent: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class WholeService:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeService(OfPods):
     """The service as a whole.
 
     Attributes:
         pods: each of them, by its name.
-        silent: pods that have said nothing.
         lag: records that are not settled, of all partitions of which that is known.
         oldest_job_age_s: seconds since the oldest job in hand was first read; None where there is none.
         succeeded: jobs since the start of each pod.
@@ -52,7 +49,6 @@ class WholeService:
     """
 
     pods: dict[str, ServiceStatus]
-    silent: tuple[str, ...]
     lag: int
     oldest_job_age_s: float | None
     succeeded: int
@@ -76,32 +72,15 @@ class Config:
     folders: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Deeds:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deeds(Page):
     """What was done over the admin API, and refused.
 
     Attributes:
         deeds: the newest first.
-        next: the cursor of the next page; None behind the last.
-        silent: pods that have said nothing.
     """
 
     deeds: tuple[Deed, ...]
-    next: str | None
-    silent: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WhichDeeds(WhichPods):
-    """Which of them are meant.
-
-    Attributes:
-        limit: so many at most, from 1 to 1000.
-        cursor: ``next`` of the page before.
-    """
-
-    limit: int = 100
-    cursor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +94,15 @@ class WhichPod:
     pod: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reloaded:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded(OfPods):
     """What came of reading the configuration again.
 
     Attributes:
         pods: at each of them, by its name.
-        silent: pods that have said nothing; what they did is not known.
     """
 
     pods: dict[str, ReloadReport]
-    silent: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +149,7 @@ def admin_routes(service: Service, guard: Guard) -> Blueprint:
             if query_args.pods == "me"
             else await RELOAD.everywhere(service, {"by": caller.name}, within_s=RELOAD_S)
         )
-        return Reloaded(dict(told.answers), told.silent)
+        return Reloaded(pods=dict(told.answers), silent=told.silent)
 
     @routes.post("/drain")
     @answers(
@@ -212,7 +189,7 @@ def _add_views(routes: Blueprint, service: Service, guard: Guard) -> None:
         """List the partitions, each with the pod that holds it."""
         told = await asked(PARTITIONS, service, query_args.pods, {})
         held = merged(told.answers, lambda one: (one.topic, one.partition, one.pod))
-        return Partitions(tuple(held), told.silent)
+        return Partitions(partitions=tuple(held), silent=told.silent)
 
     @routes.get("/config")
     @answers(guard, Scope.OPERATE, Config)
@@ -230,15 +207,15 @@ def _add_views(routes: Blueprint, service: Service, guard: Guard) -> None:
 def _add_deeds(routes: Blueprint, service: Service, guard: Guard) -> None:
     @routes.get("/audit")
     @answers(guard, Scope.ADMIN, Deeds, HTTPStatus.BAD_REQUEST)
-    @validate_querystring(WhichDeeds)
-    async def deeds(_caller: Caller, query_args: WhichDeeds) -> Deeds:
+    @validate_querystring(WhichPage)
+    async def deeds(_caller: Caller, query_args: WhichPage) -> Deeds:
         """List what was done over the admin API, and refused, of the thousand that each pod remembers."""
         limit = page_size(query_args.limit)
         query = {"limit": limit, "before": place_of(query_args.cursor, 3)}
         told = await asked(AUDIT, service, query_args.pods, query)
         found = merged(told.answers, _place, reverse=True)[:limit]
         following = cursor_of(*_place(found[-1])) if len(found) == limit else None
-        return Deeds(tuple(found), following, told.silent)
+        return Deeds(deeds=tuple(found), next=following, silent=told.silent)
 
 
 def _place(deed: Deed) -> tuple[str, str, str]:

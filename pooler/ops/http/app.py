@@ -94,7 +94,8 @@ def create_app(
         info=Info(
             title="pooler",
             version="1",
-            description="The admin API: any pod answers for all.",
+            description="The admin API: any pod answers for all. Where it does, `silent` names the pods that "
+            "have said nothing. `next` of a list is the cursor of its next page, and null behind the last.",
         ),
         security_schemes={"token": HttpSecurityScheme(scheme="bearer")},
         conversion_preference="pydantic",

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Literal
 
 from quart import Blueprint
 from quart_schema import validate_querystring
@@ -12,7 +11,7 @@ from werkzeug.exceptions import BadRequest, NotFound
 from pooler.ops.http.auth import Caller, Guard, Scope
 from pooler.ops.http.everywhere import Query, Question, Together
 from pooler.ops.http.jobs import EndedJob, FailureCause, JobInHand, OpenBatch, by_cause
-from pooler.ops.http.pages import cursor_of, page_size, place_of
+from pooler.ops.http.pages import OfPods, Page, Pods, WhichPage, WhichPods, cursor_of, page_size, place_of
 from pooler.ops.http.questions import (
     BATCHES,
     CANCEL,
@@ -28,85 +27,62 @@ from pooler.ops.http.questions import (
 from pooler.ops.http.service import Service
 from pooler.ops.http.views import answers, audit
 
-Pods = Literal["all", "me"]
 
-
-@dataclass(frozen=True, slots=True)
-class RunningJobs:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningJobs(OfPods):
     """The jobs that sessions work on.
 
     Attributes:
         jobs: the slowest first.
-        silent: pods that have said nothing.
     """
 
     jobs: tuple[JobInHand, ...]
-    silent: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OpenBatches:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenBatches(OfPods):
     """Bulk jobs without a closing answer.
 
     Attributes:
         batches: the oldest first.
-        silent: pods that have said nothing.
     """
 
     batches: tuple[OpenBatch, ...]
-    silent: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class EndedJobs:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedJobs(Page):
     """Jobs that ended last.
 
     Attributes:
         jobs: the newest first.
-        next: the cursor of the next page; None behind the last.
-        silent: pods that have said nothing.
     """
 
     jobs: tuple[EndedJob, ...]
-    next: str | None
-    silent: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FoundJobs(Found):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundJobs(OfPods):
     """The jobs of one name: a sender may give it twice.
 
     Attributes:
         in_hand: those that are not answered, the first one first.
         ended: those that ended last, the newest first.
-        silent: pods that have said nothing.
     """
 
-    silent: tuple[str, ...]
+    in_hand: tuple[JobInHand, ...]
+    ended: tuple[EndedJob, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Failures:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures(OfPods):
     """Why jobs have failed since the start.
 
     Attributes:
         causes: the newest first.
-        silent: pods that have said nothing.
     """
 
     causes: tuple[FailureCause, ...]
-    silent: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WhichPods:
-    """Who is to answer.
-
-    Attributes:
-        pods: ``all`` of them, or the one that is asked: ``me``.
-    """
-
-    pods: Pods = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,22 +97,18 @@ class WhichRunning(WhichPods):
 
 
 @dataclass(frozen=True, slots=True)
-class WhichEnded(WhichPods):
+class WhichEnded(WhichPage):
     """Which of the ended jobs are meant.
 
     Attributes:
         remote: only this one's.
         status: only those that ended so: ``success``, ``skipped`` or ``failed``.
         error_code: only those that failed for this reason.
-        limit: so many at most, from 1 to 1000.
-        cursor: ``next`` of the page before.
     """
 
     remote: str | None = None
     status: str | None = None
     error_code: str | None = None
-    limit: int = 100
-    cursor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +145,7 @@ def job_routes(service: Service, guard: Guard) -> Blueprint:
         query = {"limit": page_size(query_args.limit)}
         told = await asked(RUNNING, service, query_args.pods, query)
         jobs = merged(told.answers, lambda job: (job.bytes_per_s or 0, -(job.running_s or 0)))
-        return RunningJobs(tuple(jobs), told.silent)
+        return RunningJobs(jobs=tuple(jobs), silent=told.silent)
 
     @routes.get("/batches")
     @answers(guard, Scope.READ, OpenBatches, HTTPStatus.BAD_REQUEST)
@@ -181,7 +153,7 @@ def job_routes(service: Service, guard: Guard) -> Blueprint:
     async def batches(_caller: Caller, query_args: WhichRunning) -> OpenBatches:
         """List the bulk jobs that are not closed, with what has become of their jobs, the oldest first."""
         told = await asked(BATCHES, service, query_args.pods, {"limit": page_size(query_args.limit)})
-        return OpenBatches(tuple(merged(told.answers, lambda batch: batch.since)), told.silent)
+        return OpenBatches(batches=tuple(merged(told.answers, lambda batch: batch.since)), silent=told.silent)
 
     @routes.get("/jobs/ended")
     @answers(guard, Scope.READ, EndedJobs, HTTPStatus.BAD_REQUEST)
@@ -199,7 +171,7 @@ def job_routes(service: Service, guard: Guard) -> Blueprint:
         told = await asked(ENDED, service, query_args.pods, query)
         jobs = merged(told.answers, place, reverse=True)[:limit]
         following = cursor_of(*place(jobs[-1])) if len(jobs) == limit else None
-        return EndedJobs(tuple(jobs), following, told.silent)
+        return EndedJobs(jobs=tuple(jobs), next=following, silent=told.silent)
 
     @routes.get("/jobs/find")
     @answers(guard, Scope.READ, FoundJobs, HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
@@ -229,7 +201,7 @@ def job_routes(service: Service, guard: Guard) -> Blueprint:
     async def failures(_caller: Caller, query_args: WhichPods) -> Failures:
         """Tell why jobs have failed since the start of each pod, with an example of each reason."""
         told = await asked(FAILURES, service, query_args.pods, {})
-        return Failures(by_cause(told.answers.values()), told.silent)
+        return Failures(causes=by_cause(told.answers.values()), silent=told.silent)
 
     return routes
 
@@ -257,7 +229,7 @@ def _known(task_id: str, told: Together[Found]) -> FoundJobs:
         raise NotFound(
             f"No job {task_id!r} is in hand, nor among the last that ended.{_unheard(told.silent)}"
         )
-    return FoundJobs(in_hand, tuple(sorted(ended, key=place, reverse=True)), told.silent)
+    return FoundJobs(in_hand=in_hand, ended=tuple(sorted(ended, key=place, reverse=True)), silent=told.silent)
 
 
 def _unheard(silent: tuple[str, ...]) -> str:

@@ -6,12 +6,60 @@ So nothing is missed or told twice when new entries come in meanwhile, and no po
 import base64
 import binascii
 import json
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from werkzeug.exceptions import BadRequest
 
 MOST: Final = 1000
 """Entries of a page."""
+Pods = Literal["all", "me"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfPods:
+    """What one pod or all of them have told.
+
+    Attributes:
+        silent: pods that have said nothing.
+    """
+
+    silent: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(OfPods):
+    """Part of a list, the newest first.
+
+    Attributes:
+        next: the cursor of the next page; None behind the last.
+    """
+
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WhichPods:
+    """Who is to answer.
+
+    Attributes:
+        pods: ``all`` of them, or the one that is asked: ``me``.
+    """
+
+    pods: Pods = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class WhichPage(WhichPods):
+    """Which part of a list is meant.
+
+    Attributes:
+        limit: so many entries at most, from 1 to 1000.
+        cursor: ``next`` of the page before.
+    """
+
+    limit: int = 100
+    cursor: str = ""
 
 
 def cursor_of(*place: str) -> str:
