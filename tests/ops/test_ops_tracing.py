@@ -156,8 +156,9 @@ def collector() -> Iterator[tuple[str, list[tuple[str, ExportTraceServiceRequest
 
 
 async def test_spans_reach_a_collector_before_the_end(
-    collector: tuple[str, list[tuple[str, ExportTraceServiceRequest]]],
+    collector: tuple[str, list[tuple[str, ExportTraceServiceRequest]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pooler.ops.tracing._FLUSH_S", 60.0)  # however slow this machine is
     endpoint, found = collector
     async with tracing(
         enabled=True, endpoint=endpoint, sample=1.0, service="pooler", instance="pooler-0", version="1"
