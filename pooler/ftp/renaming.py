@@ -15,6 +15,7 @@ from pooler.ftp.wire import Command
 
 _MAY_EXIST = frozenset({521, 550, 553})
 _OTHER_REASONS = frozenset({ErrorCode.DISK_FULL, ErrorCode.CONNECTION_ERROR})
+_REFUSED = 550
 _NAME_NOT_ALLOWED = 553
 
 
@@ -44,7 +45,10 @@ class Renaming:
         source, error = await self._commands.seek(old, lambda at: self._move(at, there))
         if error is None:
             return
-        if not (replace and await self._is_in_the_way(there, error) and await self._delete(there)):
+        if not (replace and await self._is_in_the_way(there, error)):
+            raise error
+        await self._require_there(source)
+        if not await self._delete(there):
             raise error
         _, error = await self._move(source, there)
         if error is not None:
@@ -83,6 +87,18 @@ class Renaming:
             or self._learnt.works(Ability.RENAME_OVER) is False
             or await self._attributes.is_there(new) is True
         )
+
+    async def _require_there(self, old: bytes) -> None:
+        """See that there is still something to be renamed, before what is in the way is removed for it.
+
+        A session that was lost may have had the same file renamed only now: then what is in the way is that.
+
+        Raises:
+            ReplyError: there is not.
+        """
+        if await self._attributes.is_there(old) is False:
+            shown = Command("RNFR", old).shown(self._commands.profile.charset)
+            raise ReplyError(_REFUSED, "is gone", shown, code=ErrorCode.FILE_NOT_FOUND)
 
     async def _delete(self, where: bytes) -> bool:
         reply = await self._commands.exchange(await self._commands.about("DELE", where))

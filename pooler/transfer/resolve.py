@@ -3,6 +3,9 @@
 Unknown are the ends of two exchanges. A lost 226: the bytes may all be there, and then the temporary file has
 the right size. A lost reply to RNTO: the file may have its name, and then the temporary one is gone, and the
 final one has the right size. What cannot be told is done anew.
+
+Nor need a command that a lost session has sent be carried out before another session looks: a server may get
+to an RNTO only then.
 """
 
 from dataclasses import dataclass, replace
@@ -70,6 +73,27 @@ async def abandon(attempt: Attempt, left: Unfinished) -> None:
         except ReplyError:
             left.left_behind(left.path)
     attempt.memory.unfinished = None
+
+
+async def is_gone(attempt: Attempt, path: str) -> bool:
+    """Tell whether a server says that it has no such file.
+
+    Raises:
+        SessionLost: it could not be asked.
+    """
+    try:
+        return await _size(attempt, path) is _GONE
+    except ReplyError:
+        return False
+
+
+async def was_renamed(attempt: Attempt, size: int) -> bool:
+    """Tell whether what was sent has its name, by its size.
+
+    Raises:
+        RemoteError: the server could not be asked.
+    """
+    return await _size(attempt, attempt.plan.remote_path) == size
 
 
 class _Gone:

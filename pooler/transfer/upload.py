@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 
-from pooler.errors import ErrorCode, LocalFileError, PoolerError, ReplyError, TransferMismatch
+from pooler.errors import ErrorCode, LocalFileError, PoolerError, Remedy, ReplyError, TransferMismatch
 from pooler.model.job import Checksum, Overwrite, Verify
 from pooler.storage.root import SourceFile
 from pooler.transfer import mover
@@ -14,12 +14,14 @@ from pooler.transfer.checksum import add_file
 from pooler.transfer.marker import mark_existing, withdraw_marker, write_marker
 from pooler.transfer.memory import Stage, Unfinished
 from pooler.transfer.overwrite import time_of
-from pooler.transfer.resolve import Start, abandon, take_up
+from pooler.transfer.resolve import Start, abandon, is_gone, take_up, was_renamed
 from pooler.transfer.settle import settle_existing
 from pooler.transfer.verify import checksum_of, expect, is_read_back, is_servers_own, new_hasher
 
 _NOT_KNOWN = frozenset({500, 502, 504})
 """RFC 959 §4.2.2: the command itself is not known, or not implemented."""
+_AS_IF_RENAMED = frozenset({ErrorCode.FILE_NOT_FOUND, ErrorCode.DESTINATION_EXISTS})
+"""How a rename is refused that the session before has just brought about after all, among other things."""
 
 
 async def upload(attempt: Attempt) -> Transferred:
@@ -114,7 +116,7 @@ async def _send(attempt: Attempt, source: SourceFile, start: Start | None) -> Tr
     mtime_kept = await _keep_time(attempt, source, left.path)
     if not in_place:
         _note(attempt, Stage.RENAMING)
-        await _rename(attempt, left.path)
+        await _rename(attempt, left.path, size, again=left.stage is Stage.RENAMING)
     if options.write_marker:
         # An attempt after this one finds the file sent and under its name, and goes on from here.
         left = replace(left, path=attempt.plan.remote_path, left_behind=None)
@@ -231,7 +233,15 @@ async def _size_there(attempt: Attempt, path: str) -> int | None:
         raise
 
 
-async def _rename(attempt: Attempt, path: str) -> None:
+async def _rename(attempt: Attempt, path: str, size: int, *, again: bool) -> None:
+    """Give what was sent its name.
+
+    Args:
+        attempt: of a job.
+        path: where it is.
+        size: of it, in bytes.
+        again: whether an attempt before this one has asked for it, and never heard of it.
+    """
     may_replace = attempt.plan.options.overwrite is not Overwrite.NEVER
     if attempt.plan.temp_name.is_unique:
         attempt.root.check_lease(path)
@@ -241,7 +251,12 @@ async def _rename(attempt: Attempt, path: str) -> None:
     except ReplyError as error:
         if error.reply_code in _NOT_KNOWN:
             raise _explained(error, "in_place = true is for servers that cannot rename") from error
-        raise
+        if error.code not in _AS_IF_RENAMED or not await is_gone(attempt, path):
+            raise
+        if not (again and await was_renamed(attempt, size)):
+            # It was there when it was looked at: that says nothing of the source, and it can be sent anew.
+            text = f"{error.text} (it was there a moment ago)"
+            raise ReplyError(error.reply_code, text, error.command, remedy=Remedy.LATER) from error
 
 
 def _explained(error: ReplyError, why: str) -> ReplyError:

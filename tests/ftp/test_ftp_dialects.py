@@ -276,13 +276,35 @@ async def test_point_10_where_rename_does_not_go_over_a_file_that_is_removed_fir
         await session.rename("/tmp", "/new")
         assert server.files == {"/new": b"new"}
         rename = ["RNFR /tmp", "RNTO /new"]
-        assert server.commands == [*rename, *asked, "DELE /new", *rename]
+        assert server.commands == [*rename, *asked, "SIZE /tmp", "DELE /new", *rename]
         assert session.learnt["rename_over"] is False
         server.files["/tmp"] = b"newer"
         server.commands.clear()
         await session.rename("/tmp", "/new")
-        assert server.commands == [*rename, "DELE /new", *rename]
+        assert server.commands == [*rename, "SIZE /tmp", "DELE /new", *rename]
         assert server.files == {"/new": b"newer"}
+        await session.aclose()
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_what_another_session_has_renamed_meanwhile_is_not_in_the_way_of_itself(*, known: bool) -> None:
+    async def too_late(connection: Connection, argument: bytes) -> None:
+        connection.server.files[connection.path(argument)] = connection.server.files.pop("/tmp")
+        await connection.say(b"550 Rename failed.")
+
+    async with scripted_server(_no_rename_over(b"550 File exists.")) as server:
+        session = await connect(server)
+        if known:
+            server.files |= {"/tmp": b"older", "/new": b"oldest"}
+            await session.rename("/tmp", "/new")
+        server.script = {"RNTO": too_late}
+        server.files |= {"/tmp": b"new", "/new": b"old"}
+        server.commands.clear()
+        with pytest.raises(ReplyError) as caught:
+            await session.rename("/tmp", "/new")
+        assert caught.value.code is ErrorCode.FILE_NOT_FOUND
+        assert server.files == {"/new": b"new"}
+        assert "DELE" not in server.verbs()
         await session.aclose()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pooler.errors import PoolerError, ReplyError, SessionLost, TransferMismatch
+from pooler.errors import ErrorCode, PoolerError, ReplyError, SessionLost, TransferMismatch
 from pooler.model.job import Direction, Options, Overwrite, Verify
 from pooler.transfer.attempt import Transferred
 from pooler.transfer.memory import Stage
@@ -84,6 +84,49 @@ async def test_a_rename_that_happened_does_not_meet_itself(bench: Bench) -> None
     never = Options(overwrite=Overwrite.NEVER)
     await lose(bench, "rename", done=True, options=never)
     assert await send(bench, never) == DONE
+
+
+@pytest.mark.parametrize("overwrite", [Overwrite.ALWAYS, Overwrite.NEVER])
+async def test_a_rename_that_happens_only_as_it_is_asked_for_again(
+    bench: Bench, overwrite: Overwrite
+) -> None:
+    options = Options(overwrite=overwrite)
+    await lose(bench, "rename", done=False, options=options)
+    files = bench.server.files
+    bench.server.happens = {("rename", 1): lambda: files.update({"/out/f": files.pop(PART)})}
+    assert await send(bench, options) == DONE
+    assert not any(call.startswith("store") for call in bench.server.calls)
+    assert files == {"/out/f": DATA}
+
+
+async def test_a_part_that_vanishes_before_its_rename_is_sent_anew(bench: Bench) -> None:
+    bench.server.happens = {("rename", 1): bench.server.files.clear}
+    with pytest.raises(ReplyError, match="a moment ago") as caught:
+        await send(bench)
+    assert caught.value.code is not ErrorCode.FILE_NOT_FOUND  # which would be said of the source
+    assert caught.value.retriable
+    bench.server.happens = {}
+    assert await send(bench) == DONE
+    assert bench.server.files == {"/out/f": DATA}
+
+
+async def test_a_file_of_the_same_size_is_not_taken_for_ours_where_none_was_asked_for(bench: Bench) -> None:
+    files = bench.server.files
+    bench.server.happens = {("rename", 1): lambda: files.update({"/out/f": bytes(len(files.pop(PART)))})}
+    with pytest.raises(ReplyError, match="a moment ago"):
+        await send(bench)
+    bench.server.happens = {}
+    assert await send(bench) == DONE
+    assert files == {"/out/f": DATA}
+
+
+async def test_a_rename_that_is_refused_while_the_part_is_there_is_refused(bench: Bench) -> None:
+    await lose(bench, "rename", done=False)
+    refusal = ReplyError(550, "no such folder", "RNTO", code=ErrorCode.FILE_NOT_FOUND)
+    bench.server.faults = {("rename", 1): Fault(refusal)}
+    with pytest.raises(ReplyError) as caught:
+        await send(bench)
+    assert caught.value is refusal
 
 
 async def test_a_rename_over_another_file_of_the_same_name_is_done_anew(bench: Bench) -> None:
