@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from pooler.bus import clients
 from pooler.bus.loops import open_loop
@@ -76,6 +76,10 @@ async def _submit(
             if len(waiting) >= settings.max_poll_records:
                 await waiting.popleft()
         await asyncio.gather(*waiting)
+    except UnknownTopicOrPartitionError as error:
+        raise BusError(
+            f"cannot submit to {topic}: there is no such topic, and the brokers make none"
+        ) from error
     except KafkaError as error:
         raise BusError(f"cannot submit to {topic}, after {count} records: {error!r}") from error
     finally:

@@ -7,16 +7,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 import trio
 import trio_asyncio
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     GroupAuthorizationFailedError,
     KafkaError,
     MessageSizeTooLargeError,
+    UnknownTopicOrPartitionError,
 )
 from aiokafka.structs import OffsetAndMetadata
 from trio.testing import wait_all_tasks_blocked
 
+from pooler.bus import clients
 from pooler.bus.bridge import KafkaBridge, open_bridge
 from pooler.bus.clients import on_asyncio
 from pooler.bus.ledger import Commitment, encode_gaps
@@ -330,6 +332,19 @@ async def test_the_next_owner_is_given_what_is_not_answered_and_nothing_else(emb
     assert sorted(map(int, came)) == list(range(20))
     came = await work_through(embedded, 4, lambda _task_id: True)
     assert sorted(map(int, came)) == [0, 5, 10, 15]
+
+
+async def test_a_topic_that_is_not_there_is_told_as_such(
+    embedded: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+        async def send(self, *_args: object, **_keys: object) -> None:
+            raise UnknownTopicOrPartitionError
+
+    monkeypatch.setattr(clients, "AIOKafkaProducer", Producer)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await submit(embedded, [(None, b"{}")], "nowhere")
+    assert caught.group_contains(BusError, match="nowhere: there is no such topic, and the brokers make none")
 
 
 async def test_no_broker_is_an_error_after_as_many_tries_as_were_asked_for() -> None:
