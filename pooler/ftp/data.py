@@ -22,6 +22,7 @@ from pooler.ftp.proxy import connect_through
 from pooler.ftp.tcp import TcpConnection
 
 _PIECE_BYTES = 1 << 18
+_GATHERED_BYTES = 32 * 1024  # half of the window that a socket offers at first
 
 
 def begin_connect(control: TcpConnection, address: PassiveAddress, profile: Profile) -> TcpConnection:
@@ -140,6 +141,14 @@ class DataConnection:
     def plain(self) -> bool:
         """Whether its bytes are the file's own, so that the kernel can move them: not under TLS."""
         return self._connection.tls is None
+
+    def gather(self) -> None:
+        """Take what comes in larger pieces than packets, where that cannot hold up an end.
+
+        Under TLS it could: the last words of all are few, and behind them the connection may stay open.
+        """
+        if self.plain:
+            self._connection.gather(_GATHERED_BYTES)
 
     def wrap_tls(self, context: ssl.SSLContext, session: ssl.SSLSession | None) -> None:
         """Put TLS on, before the command is sent; nothing is sent yet.

@@ -144,6 +144,7 @@ class FtpSession:
         with self._using() as asked:
             transfer = await self._begin_retrieve(path, offset)
             data = transfer.data
+            data.gather()
             async with self._transfers.resetting(transfer):
                 yield data
                 if not data.ended:

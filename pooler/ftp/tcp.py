@@ -33,6 +33,7 @@ from pooler.ftp.socket_options import bind_address, reset_on_close, set_keepaliv
 T = TypeVar("T")
 
 _CHECKPOINT_BYTES = 1 << 20
+_LULL_S = 0.5  # twice the round trip of a line around the world
 """Other tasks get their turn at least every so many bytes, even if the network never makes us wait."""
 _TICKET_KEPT_S = 60.0
 """To take the newest ticket is to copy the session and to read its certificate anew."""
@@ -64,6 +65,7 @@ class TcpConnection:
         self._stall_s = stall_s
         self._since_checkpoint = 0
         self._ended = False
+        self._gathers = False
         self._tls: ssl.SSLSocket | None = None
         self._ticket: ssl.SSLSession | None = None
         self._ticket_until = -math.inf
@@ -263,6 +265,15 @@ class TcpConnection:
             raise RuntimeError("wrap_tls comes first")
         return self.tls
 
+    def gather(self, size_bytes: int) -> None:
+        """Be woken for so many plain bytes, or the end, and not for each packet, until fewer come.
+
+        What is there is received nevertheless. Over a long link a packet comes alone, and to be woken for it
+        costs many times what it takes to receive it.
+        """
+        self._wake_at(size_bytes)
+        self._gathers = True
+
     def receive_now(self, buffer: memoryview) -> int | None:
         """Receive what is there already; None where nothing is, 0 at the end."""
         try:
@@ -289,7 +300,7 @@ class TcpConnection:
                     count = self._sock.recv_into(buffer)
                     break
                 except BlockingIOError:
-                    await self._wait(trio.lowlevel.wait_readable, until)
+                    await self._wait_for_more(until)
         self._since_checkpoint += count
         return count
 
@@ -405,7 +416,7 @@ class TcpConnection:
         try:
             count = splice()
         except BlockingIOError:
-            await self._wait(trio.lowlevel.wait_readable)
+            await self._wait_for_more(math.inf)
             try:
                 count = splice()
             except BlockingIOError:
@@ -432,6 +443,24 @@ class TcpConnection:
         else:
             self._since_checkpoint = 0
             await trio.lowlevel.checkpoint()
+
+    async def _wait_for_more(self, until: float) -> None:
+        """Wait for plain bytes: as many as are worth it, or the end; after a lull any will do, for good."""
+        if self._gathers:
+            lull_at = trio.current_time() + _LULL_S
+            try:
+                await self._wait(trio.lowlevel.wait_readable, min(until, lull_at))
+            except trio.TooSlowError:
+                if until <= lull_at:
+                    raise
+                self._wake_at(1)
+                self._gathers = False
+            else:
+                return
+        await self._wait(trio.lowlevel.wait_readable, until)
+
+    def _wake_at(self, size_bytes: int) -> None:
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
 
     async def _wait(self, wait: Callable[[Any], Awaitable[None]], until: float = math.inf) -> None:
         self._since_checkpoint = 0

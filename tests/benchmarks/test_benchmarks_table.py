@@ -76,7 +76,7 @@ class _Double(Field):
             raise WrongCopyError(f"not all there, {way}")
 
 
-def _peer(name: str, *, loses_in_turn: int = 0, starts_slowly: bool = False) -> Peer:
+def _peer(name: str, *, loses_in_turn: int = 0, starts_slowly: bool = False, start_s: float = 1.0) -> Peer:
     turns = 0
 
     def copy(field: Field, _way: Way, names: list[str]) -> float:
@@ -84,7 +84,7 @@ def _peer(name: str, *, loses_in_turn: int = 0, starts_slowly: bool = False) -> 
         turns += 1
         assert isinstance(field, _Double)
         field.there = list(names)[turns == loses_in_turn :]
-        return 1.0 + 0.1 * len(names)
+        return (start_s if len(names) == field.sessions else 1.0) + 0.1 * len(names)
 
     return Peer(name, copy, starts_slowly=starts_slowly)  # type: ignore[arg-type]
 
@@ -101,6 +101,12 @@ def test_a_start_is_taken_from_what_starts_slowly() -> None:
 
     assert steady["slow"] == [pytest.approx(8 / 0.8)]
     assert whole["slow"] == [5.0]
+
+
+def test_a_start_that_took_as_long_as_all_of_it_tells_nothing() -> None:
+    steady, whole, _ = measure(_Double(), "up", [_peer("slow", starts_slowly=True, start_s=1.9)], 1)
+
+    assert steady == whole == {"slow": [5.0]}
 
 
 def test_a_copy_with_the_right_size_and_other_bytes_is_seen(tmp_path: Path) -> None:
