@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from cryptography.hazmat.primitives import serialization
 
 from pooler.cli import exits
 from pooler.demo.broker import embedded_broker
@@ -295,11 +297,16 @@ def test_brokers_that_do_not_know_us_are_not_told_on(tmp_path: Path) -> None:
 def test_a_key_with_a_passphrase_is_refused_without_a_word_of_it(tmp_path: Path, command: str) -> None:
     key = tmp_path / "key.pem"
     phrase = SECRETS["passphrase"]
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-passout", f"pass:{phrase}", "-subj", "/CN=x",
-         "-keyout", str(key), "-out", str(tmp_path / "cert.pem")],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    made = trustme.CA().issue_cert("x")
+    made.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    plain = serialization.load_pem_private_key(made.private_key_pem.bytes(), None)
+    key.write_bytes(
+        plain.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(phrase.encode()),
+        )
+    )
     (tmp_path / "c.yaml").write_text("{}\n")
     (tmp_path / "c.ini").write_text(
         f"[a]\ntype = ftp\nhost = 127.0.0.1\ntls = true\nuser = me\npass = {SECRETS['wrong']}\n"
