@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import trio
 import trio_asyncio
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from pooler.bus import clients, records
 from pooler.bus.clients import CLOSE_S, on_asyncio
@@ -104,6 +104,10 @@ class Letterbox:
             waiting = [await producer.send(topic, value, key, headers=list(headers)) for key, value in jobs]
             for one in waiting:
                 await one
+        except UnknownTopicOrPartitionError as error:
+            raise BusError(
+                f"cannot write to {topic}: there is no such topic, and the brokers make none"
+            ) from error
         except KafkaError as error:
             raise BusError(f"cannot write to {topic}: {error!r}") from error
         return True

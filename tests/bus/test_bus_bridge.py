@@ -22,6 +22,7 @@ from pooler.bus import clients
 from pooler.bus.bridge import KafkaBridge, open_bridge
 from pooler.bus.clients import on_asyncio
 from pooler.bus.ledger import Commitment, encode_gaps
+from pooler.bus.letterbox import open_letterbox
 from pooler.bus.sink import KafkaSink
 from pooler.bus.source import Answer, KafkaSource
 from pooler.bus.submit import submit
@@ -344,7 +345,11 @@ async def test_a_topic_that_is_not_there_is_told_as_such(
     monkeypatch.setattr(clients, "AIOKafkaProducer", Producer)
     with pytest.raises(BaseExceptionGroup) as caught:
         await submit(embedded, [(None, b"{}")], "nowhere")
-    assert caught.group_contains(BusError, match="nowhere: there is no such topic, and the brokers make none")
+    told = "nowhere: there is no such topic, and the brokers make none"
+    assert caught.group_contains(BusError, match=told)
+    async with open_letterbox(embedded) as letterbox:
+        with pytest.raises(BusError, match=told):
+            await letterbox.post("nowhere", [(None, b"{}")])
 
 
 async def test_no_broker_is_an_error_after_as_many_tries_as_were_asked_for() -> None:

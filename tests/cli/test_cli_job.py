@@ -13,6 +13,7 @@ from confluent_kafka import Consumer
 from pooler.cli import exits
 from pooler.demo.broker import embedded_broker
 from tests.support.process import free_port
+from tests.support.servers import running_server
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 60
@@ -233,3 +234,21 @@ def test_two_words_that_are_no_job(folder: Path, words: list[str], complaint: st
     done = submit(folder, *words)
     assert (done.returncode, done.stdout) == (exits.USAGE, b"")
     assert complaint in done.stderr.decode()
+
+
+def test_a_folder_on_a_server_is_listed_with_its_filters(folder: Path) -> None:
+    with running_server("pyftpdlib", folder / "server") as server:
+        (folder / "c.ini").write_text(
+            f"[local]\ntype = local\nbase_path = {folder / 'local'}\n"
+            f"[site]\ntype = ftp\nhost = {server.host}\n"
+            f"port = {server.port}\nuser = {server.user}\npass = {server.password}\n"
+        )
+        for name in ("a.csv", "b.csv", "b.csv.done", "c.csv.done", "d.txt"):
+            server.put(f"/out/{name}", b"x" * 7)
+        options = '{"filter": {"marker": "{name}.done"}}'
+        done = submit(folder, "site:/out/*.csv", "local:/in/", "--options", options, "--dry-run")
+    assert (done.returncode, done.stderr) == (exits.OK, b"")
+    assert done.stdout.decode().splitlines() == [
+        "           7  site:/out/b.csv → local:/in/b.csv",
+        "1 jobs, 7 bytes; nothing was submitted",
+    ]
