@@ -33,8 +33,8 @@ from pooler.ftp.socket_options import bind_address, reset_on_close, set_keepaliv
 T = TypeVar("T")
 
 _CHECKPOINT_BYTES = 1 << 20
-_LULL_S = 0.5  # twice the round trip of a line around the world
 """Other tasks get their turn at least every so many bytes, even if the network never makes us wait."""
+_LULL_S = 0.5  # twice the round trip of a line around the world
 _TICKET_KEPT_S = 60.0
 """To take the newest ticket is to copy the session and to read its certificate anew."""
 _SPLICE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
