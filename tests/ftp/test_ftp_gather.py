@@ -63,8 +63,9 @@ class Receiving:
 
 
 async def test_it_is_woken_when_there_is_enough(
-    ends: Ends, receive: Callable[[], Awaitable[int | None]]
+    ends: Ends, receive: Callable[[], Awaitable[int | None]], mock_clock: MockClock
 ) -> None:
+    assert mock_clock.rate == 0  # however long this takes, there is no lull
     receiving = Receiving(receive)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receiving.run)
