@@ -12,7 +12,6 @@ it was until the process is started anew:
 """
 
 import hashlib
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
@@ -143,7 +142,7 @@ class Reloader:
 
     def _read(self) -> _Read:
         self._seen = _digest(self._files)
-        found = load(self._now.config_file, self._now.connections_file, os.environ)
+        found = load(self._now.config_file, self._now.connections_file, self._now.environ)
         token_file = self._now.settings.api.token_file
         return _Read(found, () if token_file is None else load_tokens(token_file))
 

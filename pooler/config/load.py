@@ -39,6 +39,7 @@ class Configuration:
         connections_file: what was read; None where there was none.
         warnings: what works, but not as it was written; one line each, with file, line and key.
         origins: where each key stands that is not left to its default, by section and key.
+        environ: the environment that it was read with, and is to be read with again.
     """
 
     settings: Settings
@@ -47,6 +48,7 @@ class Configuration:
     connections_file: Path | None = None
     warnings: tuple[str, ...] = ()
     origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 def load(
@@ -98,6 +100,7 @@ def load(
             for loc, place in document.places.items()
             if len(loc) == _KEY
         },
+        dict(environ),
     )
 
 

@@ -5,9 +5,10 @@ import json
 import math
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import structlog
@@ -77,11 +78,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(folder: Path, remotes: str, settings: str = SETTINGS) -> AsyncIterator[Running]:
+async def running(
+    folder: Path, remotes: str, settings: str = SETTINGS, environ: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[Running]:
     to_answers, answers = trio.open_memory_channel[Ended | Parked | Spread](10)
     it = Running(folder, answers)
     it.write(remotes, settings)
-    configuration = load(folder / "config.yaml", folder / "connections.ini", {})
+    configuration = load(folder / "config.yaml", folder / "connections.ini", environ)
     names = [remote.name for remote in configuration.connections.remotes]
     it.metrics = Metrics("1", names)
     it.crew = assemble(configuration, wants=lambda _: True, answers=to_answers, metrics=it.metrics, window=10)
@@ -204,6 +207,13 @@ async def test_settings_that_can_change_do_and_the_others_are_named(tmp_path: Pa
         assert list(shown["folders"]) == ["local"]
         again = await it.reloader.reload("test")
         assert (again.changed, set(again.needs_restart)) == ((), set(report.needs_restart))
+
+
+async def test_what_was_given_beside_the_files_still_holds(tmp_path: Path) -> None:
+    over = {"POOLER__RETRY__ATTEMPTS": "7"}
+    async with running(tmp_path, f"[a]\n{REMOTE}", environ=over) as it:
+        report = await it.reloader.reload("test")
+        assert (report.done, report.changed) == (True, ())
 
 
 @pytest.mark.parametrize(
