@@ -62,7 +62,7 @@ def test_a_rule_that_never_fires_would_be_noticed(tmp_path: Path) -> None:
     for path in (RULES, Path(__file__).parent / "rules_test.yaml"):
         text = path.read_text().replace("../../etc/prometheus/", "")
         (tmp_path / path.name).write_text(
-            text.replace("(pooler_breaker_state) == 2", "(pooler_breaker_state) == 3")
+            text.replace("(pooler_breaker_state[2m])) == 2", "(pooler_breaker_state[2m])) == 3")
         )
     with pytest.raises(AssertionError, match="site-b"):
         tool("test", "rules", str(tmp_path / "rules_test.yaml"))
