@@ -15,7 +15,7 @@ async def reads_until_its_connection_ends() -> None:
     try:
         await asyncio.sleep(1_000)
     except asyncio.CancelledError:
-        raise asyncio.IncompleteReadError(b"", 4) from None
+        raise asyncio.IncompleteReadError(b"", 4) from None  # noqa: ASYNC104 - as aiokafka's do
 
 
 async def left_behind(tasks: list[asyncio.Task[None]]) -> None:
@@ -63,7 +63,7 @@ async def test_a_task_that_is_slow_to_end_is_waited_for_within_a_limit(
         try:
             await asyncio.sleep(1_000)
         finally:
-            await asyncio.sleep(10 * CLOSE_S)
+            await asyncio.sleep(10 * CLOSE_S)  # noqa: ASYNC102 - as who is slow to end
 
     async def begin() -> None:
         begun.append(asyncio.ensure_future(ends_late()))

@@ -393,8 +393,12 @@ async def test_a_full_disk_on_the_server(tmp_path: Path) -> None:
 
 async def test_blocked_passive_ports(tmp_path: Path) -> None:
     with black_hole() as port:
+        blocked = {
+            "EPSV": b"229 Listening (|||%d|)" % port,
+            "PASV": b"227 Listening (127,0,0,1,%d,%d)." % divmod(port, 256),
+        }
         async with (
-            scripted_server({"EPSV": b"229 Listening (|||%d|)" % port}) as server,
+            scripted_server(blocked) as server,
             day(tmp_path, FtpConnector(server.profile(connect_s=0.5))) as there,
         ):
             server.files = {"/f": CONTENT}
