@@ -296,9 +296,9 @@ def test_an_interrupted_put_leaves_nothing(shell: Shell, slow: RunningServer, lo
         )
         process.send_signal(signal.SIGINT)
         # Its standard input is still open.
-        assert process.wait(LIMIT_S) == exits.INTERRUPTED
+        code = process.wait(LIMIT_S)
         assert process.stderr is not None
-        assert process.stderr.read() == b""
+        assert (code, process.stderr.read()) == (exits.INTERRUPTED, b"")
     assert list(slow.root.glob("in/*")) == []
 
 

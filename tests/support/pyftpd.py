@@ -37,7 +37,8 @@ def main(settings: dict[str, Any]) -> None:
         context.set_max_proto_version(_VERSIONS[settings["tls_version"]])
     if settings["rate_bytes_s"]:
         bases = (ThrottledDTPHandler, TLS_DTPHandler) if settings["certificate"] else (ThrottledDTPHandler,)
-        limits = {"read_limit": settings["rate_bytes_s"], "write_limit": settings["rate_bytes_s"]}
+        # One that is reset as it is accepted is closed before it has a throttler: the server would die of it.
+        limits = dict.fromkeys(("read_limit", "write_limit"), settings["rate_bytes_s"]) | {"_throttler": None}
         handler.dtp_handler = type("Throttled", bases, limits)  # type: ignore[attr-defined]  # as above
     server = FTPServer((settings["host"], settings["port"]), handler)
     # It counts its sockets: the listener is one.
