@@ -42,6 +42,7 @@ from pooler.storage.control import FOLDER
 
 _SEED = 959
 _AWAY_S = 3.0
+_NOTICED_S = 30.0  # at most, for the service to say that a server does not answer
 _STOP_AFTER = 1 / 3  # of the stopped server's jobs that were submitted at first
 _READY_S = 30.0
 _READY_LOOK_S = 0.1
@@ -60,6 +61,7 @@ class Figures:
         files: how many jobs there were.
         size_bytes: of all files together.
         seconds: from when the service took jobs to the last answer.
+        away_s: how long a server was away meanwhile.
         retried: attempts that failed and were tried again.
         failed: jobs that failed.
         verified: files of which every byte was found right.
@@ -68,6 +70,7 @@ class Figures:
     files: int = 0
     size_bytes: int = 0
     seconds: float = 0.0
+    away_s: float = 0.0
     retried: int = 0
     failed: int = 0
     verified: int = 0
@@ -76,7 +79,7 @@ class Figures:
         seconds = max(self.seconds, 1e-9)
         return (
             f"{self.files} files, {self.size_bytes / _MB:.0f} MB in {self.seconds:.1f} s, "
-            f"one server away for {_AWAY_S:g} s of them: "
+            f"one server away for {self.away_s:.1f} s of them: "
             f"{self.files / seconds:.0f} files/s, {self.size_bytes / seconds / _MB:.0f} MB/s; "
             f"{self.retried} retried, {self.failed} failed, {self.verified} verified"
         )
@@ -177,6 +180,7 @@ class _Story:
         self._board = board
         self._totals = Counter(job.remote for job in stage.jobs)
         self._notes = dict.fromkeys(self._totals, "")
+        self._missed = trio.Event()
         self._answers = Answers()
         # The second half comes while a server is away.
         half = -(-len(stage.jobs) // 2)
@@ -251,17 +255,27 @@ class _Story:
             of_the_first = sum(job.remote == server.name for job in self._first)
             await self._answers.reach(round(of_the_first * _STOP_AFTER), remote=server.name)
             await server.stop()
+            stopped_at = trio.current_time()
             self._board.say(server.name, f"stopped, for {_AWAY_S:g} s")
-            back_at = trio.current_time() + _AWAY_S
             await self._submit(self._then)
-            await trio.sleep_until(back_at)
+            await self._miss(server)
+            await trio.sleep_until(stopped_at + _AWAY_S)
             await server.start()
+            self._figures.away_s = trio.current_time() - stopped_at
             self._board.say(server.name, "started again")
             await self._answers.reach(len(self._stage.jobs))
             nursery.cancel_scope.cancel()
 
+    async def _miss(self, server: FtpServer) -> None:
+        """Wait until the service says that the server is away, where it has work for it."""
+        if any(job.remote == server.name for job in self._then):
+            with trio.move_on_after(_NOTICED_S):
+                await self._missed.wait()
+                self._board.say(server.name, self._notes[server.name])
+
     async def _look(self, admin: Admin) -> None:
         """Keep what the admin API says of the remotes."""
+        away = self._stage.servers[-1].name
         while True:
             for remote in await admin.remotes():
                 retry_s = remote["breaker_retry_s"]
@@ -269,6 +283,8 @@ class _Story:
                 if retry_s is not None:
                     note = f"does not answer, next try in {retry_s:.1f} s, {remote['waiting']} jobs waiting"
                 self._notes[remote["name"]] = note
+                if remote["name"] == away and retry_s is not None:
+                    self._missed.set()
             await trio.sleep(_LOOK_S)
 
     def _standings(self) -> list[Standing]:
