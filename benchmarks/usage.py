@@ -15,6 +15,15 @@ def cpu_s(pid: int) -> tuple[float, float]:
 
 def peak_bytes(pid: int) -> int:
     """Tell the most memory that a process has ever had."""
-    found = re.search(r"VmHWM:\s+([0-9]+) kB", Path(f"/proc/{pid}/status").read_text())
+    return _bytes_of("VmHWM", pid)
+
+
+def bytes_now(pid: int) -> int:
+    """Tell the memory that a process has now."""
+    return _bytes_of("VmRSS", pid)
+
+
+def _bytes_of(what: str, pid: int) -> int:
+    found = re.search(rf"{what}:\s+([0-9]+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
