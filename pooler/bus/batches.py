@@ -15,11 +15,11 @@ Pure: `pooler.bus.sink` has it written.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from pooler.bus.events import Headers, plain
 from pooler.bus.ledger import Partition

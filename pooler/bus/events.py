@@ -11,11 +11,12 @@ What says that a record is an event is not handed on with the answer, which is a
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from pooler.model.job import Record
 

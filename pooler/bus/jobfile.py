@@ -13,12 +13,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from io import FileIO
 from itertools import chain
 from typing import BinaryIO
 
 import trio
+from msgspec.structs import replace
 
 from pooler.bus import batches as bulk
 from pooler.bus.records import Invalid, OutRecord, Undecodable, encode_invalid, encode_outcome

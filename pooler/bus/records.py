@@ -7,10 +7,11 @@ something that is no JSON object at all (for the dead-letter topic).
 import datetime as dt
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from pooler.bus.events import NO_EVENTS, Events, Headers, name_of, plain
 from pooler.bus.options import AskedOptions, options_of

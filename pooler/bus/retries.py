@@ -9,7 +9,8 @@ can be taken off again, and what goes out with the answer is what the sender gav
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pooler.bus.ledger import Partition
 from pooler.bus.records import OutRecord

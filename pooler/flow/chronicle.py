@@ -2,7 +2,8 @@
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pooler.errors import ErrorCode
 from pooler.model.job import Delivery, Direction
@@ -12,8 +13,7 @@ _ROOM = 1000
 _LONGEST = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Chapter:
+class Chapter(Struct, frozen=True):
     """A job that has ended, without its record: a thousand of those may be large.
 
     Attributes:

@@ -191,21 +191,22 @@ def _told(
 
 
 def _log(job: Job, outcome: Outcome, more: Mapping[str, str]) -> None:
-    bound = log.bind(
+    told = {
         **more,
-        task_id=job.task_id,
-        source=str(job.source),
-        destination=str(job.destination),
-        attempts=outcome.attempts,
-        duration_ms=outcome.duration_ms,
-        queued_ms=outcome.queued_ms,
-    )
+        "task_id": job.task_id,
+        "source": str(job.source),
+        "destination": str(job.destination),
+        "attempts": outcome.attempts,
+        "duration_ms": outcome.duration_ms,
+        "queued_ms": outcome.queued_ms,
+    }
     if outcome.failure is not None:
-        bound.warning("transfer_failed", error_code=outcome.failure.code.value, error=outcome.failure.message)
+        why = {"error_code": outcome.failure.code.value, "error": outcome.failure.message}
+        log.warning("transfer_failed", **told, **why)
     elif outcome.status is Status.SKIPPED:
-        bound.info("transfer_skipped", verified=outcome.verified)
+        log.info("transfer_skipped", **told, verified=outcome.verified)
     else:
-        bound.info("transfer_completed", bytes=outcome.bytes_transferred, verified=outcome.verified)
+        log.info("transfer_completed", **told, bytes=outcome.bytes_transferred, verified=outcome.verified)
 
 
 def _nowhere(work: Work) -> None:

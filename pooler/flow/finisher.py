@@ -5,9 +5,9 @@ large batches and an idle one answers at once.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 import trio
+from msgspec.structs import replace
 
 from pooler.errors import PoolerError
 from pooler.flow.endings import Endings

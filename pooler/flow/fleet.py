@@ -1,10 +1,10 @@
 """All remotes, and the way a delivery takes to one of them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 import trio
+from msgspec.structs import replace
 
 from pooler.config.remotes import Connections
 from pooler.errors import ErrorCode, JobError, PoolerError

@@ -1,9 +1,10 @@
 """A delivery on its way through the flow, with what has become of it so far."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import trio
+from msgspec.structs import replace
 
 from pooler.errors import ErrorCode, PoolerError
 from pooler.model.job import Delivery

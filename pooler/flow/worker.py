@@ -7,13 +7,13 @@ and the remote decides whether another worker is begun: so nothing is ever lease
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import Protocol
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from pooler.errors import (
     ErrorCode,
@@ -399,7 +399,9 @@ class Worker:
         except RemoteError as error:
             await self._failed(work, error)
         else:
-            await self._tools.end(work, replace(outcome, after=after.done, after_error=after.error))
+            if after.done is not None or after.error is not None:
+                outcome = replace(outcome, after=after.done, after_error=after.error)
+            await self._tools.end(work, outcome)
 
     @contextmanager
     def _stop_the_clock(self) -> Iterator[None]:

@@ -6,6 +6,8 @@ Neighbours: `wire` has the form of commands and replies, `control` moves the byt
 from collections import deque
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from pooler.errors import LocalProtocolError, PeerProtocolError
 from pooler.ftp.state import GREETING, TABLE, Row, State, good_end, lookup
 from pooler.ftp.wire import Command, Reply, ReplyParser
@@ -17,24 +19,21 @@ _BESIDE = TABLE[State.TRANSFERRING]
 _ENDS_OF_A_TRANSFER = frozenset({225, 226, 425, 426})
 
 
-@dataclass(frozen=True, slots=True)
-class Preliminary:
+class Preliminary(Struct, frozen=True):
     """The command is running: a further reply will come."""
 
     command: Command | None
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Final:
+class Final(Struct, frozen=True):
     """The command has ended, well or not. ``command`` is None for the greeting."""
 
     command: Command | None
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Farewell:
+class Farewell(Struct, frozen=True):
     """The server ends the dialogue (421) and nobody had asked for anything."""
 
     reply: Reply

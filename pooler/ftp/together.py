@@ -67,7 +67,9 @@ class Together:
     @property
     def port(self) -> PassiveAddress | None:
         """Where the server listens for the next transfer; None where it has to be asked."""
-        return self._port if trio.current_time() < self._port_until else None
+        if self._port is None or trio.current_time() >= self._port_until:
+            return None
+        return self._port
 
     def foresee(self) -> None:
         """A transfer follows: let the next commands carry its EPSV."""

@@ -11,7 +11,8 @@ never depends on how the bytes were cut.
 """
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pooler.errors import LocalProtocolError, PeerProtocolError
 
@@ -33,8 +34,7 @@ _SHOWN = 1000
 _CODE_BYTES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """What the server says to a command.
 
     Attributes:
@@ -69,8 +69,7 @@ class Reply:
         return self.shown()
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """A verb and its argument, checked when made.
 
     Attributes:

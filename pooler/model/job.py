@@ -2,9 +2,11 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pooler.model.batch import NOT_YET, Filters, Spreading, is_bulk
 
@@ -57,8 +59,7 @@ class After(enum.StrEnum):
     MOVE = "move"
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How a job is to be done; every field has the default of a record that says nothing.
 
     Attributes:
@@ -115,8 +116,7 @@ class Endpoint(NamedTuple):
         return f"{self.remote}:{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """What a record asks for.
 
     Attributes:
@@ -154,8 +154,7 @@ class Origin(NamedTuple):
         return f"{self.topic}-{self.partition}-{self.offset}"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """A record as it was read, nothing decoded.
 
     Attributes:
@@ -175,8 +174,7 @@ class Record:
     tenure: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """What a job has behind it that was parked.
 
     Attributes:
@@ -196,8 +194,7 @@ class Past:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """A job on its way through the flow.
 
     Attributes:

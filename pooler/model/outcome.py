@@ -2,8 +2,9 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from pooler.errors import ErrorCode
 from pooler.model.batch import Found
@@ -34,8 +35,7 @@ class Peer(NamedTuple):
     account: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why a job failed.
 
     Attributes:
@@ -49,8 +49,7 @@ class Failure:
     retriable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How a job ended.
 
     Attributes:
@@ -125,8 +124,7 @@ class Outcome:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """A delivery that is answered.
 
     Attributes:
@@ -140,8 +138,7 @@ class Ended:
     traceparent: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(Struct, frozen=True):
     """A delivery that is to come again: an ending that is no answer.
 
     Attributes:
@@ -161,8 +158,7 @@ class Parked:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(Struct, frozen=True):
     """A bulk job of which the next files are found: an ending that is no answer.
 
     Attributes:

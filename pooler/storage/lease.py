@@ -65,6 +65,7 @@ class Lease:
         self.renewed_ns = found.st_mtime_ns
         self._inode = found.st_dev, found.st_ino
         self.journal = Journal(root, incarnation + JOURNAL)
+        self._shown = str(root / FOLDER)
 
     def _make(self) -> os.stat_result:
         """Make its file, and the folder for it. Who leaves it as the last one may just remove that again."""
@@ -135,7 +136,7 @@ class Lease:
             LocalFileError: it cannot be written down.
         """
         self.check(part)
-        with translated(self._root / FOLDER):
+        with translated(self._shown):
             self.journal.note(entry, part)
 
     def inherit(self, entry: Entry) -> None:
@@ -144,7 +145,7 @@ class Lease:
         Raises:
             LocalFileError: it cannot be written down.
         """
-        with translated(self._root / FOLDER):
+        with translated(self._shown):
             self.journal.note(entry, entry.path)
 
     def end(self) -> None:

@@ -1,8 +1,10 @@
 """What the two directions have in common: the tools of an attempt, and what comes of one."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct, field
 
 from pooler.config.temp_name import NAME, TOKEN
 from pooler.errors import ErrorCode, JobError
@@ -26,8 +28,7 @@ def _unknown() -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One attempt at a job.
 
     Attributes:
@@ -131,7 +132,7 @@ class Attempt:
         return process == self.author.process or self.is_gone(process)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Transferred:
     """What came of an attempt that succeeded.
 
@@ -160,7 +161,7 @@ class Transferred:
     checksum: str | None = None
     mtime_kept: bool | None = None
     resumed_from: int | None = None
-    source: SourceState | Stat | None = field(default=None, compare=False)
+    source: SourceState | Stat | None = dataclasses.field(default=None, compare=False)
     after: str | None = None
     marked: bool = False
     check: Mapping[str, str | int | None] | None = None

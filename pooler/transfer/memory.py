@@ -8,6 +8,7 @@ attempt looks first. Once the job ends, or is no longer ours, ``release`` gives 
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pooler.model.job import Checksum
 from pooler.storage.landing import KeptPart
@@ -28,8 +29,7 @@ class Stage(enum.Enum):
     """It was looked at and found wrong: of no use, but to be removed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unfinished:
+class Unfinished(NamedTuple):
     """A file that an upload left on the server.
 
     Attributes:

@@ -6,8 +6,10 @@ symbolic links do on the local side is the business of `pooler.storage.root`.
 
 import os
 import re
-from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pooler.config.remotes import Connections, FtpRemote
 from pooler.config.temp_name import BESIDE, TempName
@@ -16,8 +18,7 @@ from pooler.model.batch import beneath, split
 from pooler.model.job import After, Direction, Endpoint, Job, Options, Overwrite, Verify, marker_of
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What is to be done for a job.
 
     Attributes:
@@ -120,15 +121,16 @@ def plan(job: Job, connections: Connections) -> Plan:
         remote, direction, remote_path, folder=near.remote, local_parts=local_parts, options=job.options
     )
     _check(job, found, remote)
+    if job.options.move_to is None:
+        return found
+    moved_to = job.source._replace(path=job.options.move_to)
     moved_parts = moved_path = None
-    if job.options.move_to is not None:
-        moved_to = job.source._replace(path=job.options.move_to)
-        if direction is Direction.UPLOAD:
-            moved_parts = _parts(moved_to, backslash=False)
-        else:
-            moved_path = on_server(remote, moved_to)
-        if local_parts == moved_parts or remote_path == moved_path:
-            raise JobError(ErrorCode.INVALID_JOB, f"{job.source}: is to be moved to where it is")
+    if direction is Direction.UPLOAD:
+        moved_parts = _parts(moved_to, backslash=False)
+    else:
+        moved_path = on_server(remote, moved_to)
+    if local_parts == moved_parts or remote_path == moved_path:
+        raise JobError(ErrorCode.INVALID_JOB, f"{job.source}: is to be moved to where it is")
     return replace(found, moved_parts=moved_parts, moved_path=moved_path)
 
 

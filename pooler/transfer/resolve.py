@@ -8,7 +8,7 @@ Nor need a command that a lost session has sent be carried out before another se
 to an RNTO only then.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pooler.errors import ErrorCode, ReplyError
 from pooler.storage.root import SourceFile
@@ -53,7 +53,7 @@ async def take_up(attempt: Attempt, source: SourceFile) -> Start | None:
         if found is _GONE and left.stage is Stage.RENAMING:
             if await _size(attempt, attempt.plan.remote_path) == size:
                 # It has its name already; there is nothing left to be tidied up.
-                attempt.memory.unfinished = replace(left, path=attempt.plan.remote_path, left_behind=None)
+                attempt.memory.unfinished = left._replace(path=attempt.plan.remote_path, left_behind=None)
                 return Start(size, is_sent=True)
         elif isinstance(found, int) and (found == size or (resumes and 0 < found < size)):
             return Start(found, is_sent=found == size and left.stage is not Stage.SENDING)

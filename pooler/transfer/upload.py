@@ -1,7 +1,6 @@
 """From a local folder to a server: a temporary name there, checked, then renamed."""
 
 from contextlib import suppress
-from dataclasses import replace
 
 from pooler.errors import ErrorCode, LocalFileError, PoolerError, Remedy, ReplyError, TransferMismatch
 from pooler.model.job import Checksum, Overwrite, Verify
@@ -84,7 +83,7 @@ async def _tidy(attempt: Attempt, source: SourceFile, start: Start | None) -> Tr
     left = attempt.memory.unfinished
     if left is not None:
         if isinstance(failure, TransferMismatch):
-            left = attempt.memory.unfinished = replace(left, stage=Stage.SPOILED)
+            left = attempt.memory.unfinished = left._replace(stage=Stage.SPOILED)
         # In place it bears the file's own name, and nobody removes what stood there before.
         if attempt.session.usable and left.left_behind is not None:
             with suppress(PoolerError):  # it is still remembered, and must not hide what went wrong before it
@@ -119,8 +118,8 @@ async def _send(attempt: Attempt, source: SourceFile, start: Start | None) -> Tr
         await _rename(attempt, left.path, size, again=left.stage is Stage.RENAMING)
     if options.write_marker:
         # An attempt after this one finds the file sent and under its name, and goes on from here.
-        left = replace(left, path=attempt.plan.remote_path, left_behind=None)
-        attempt.memory.unfinished = replace(left, stage=Stage.SENT, checksum=checksum)
+        left = left._replace(path=attempt.plan.remote_path, left_behind=None)
+        attempt.memory.unfinished = left._replace(stage=Stage.SENT, checksum=checksum)
         await write_marker(attempt)
     attempt.memory.unfinished = None
     return Transferred(
@@ -156,7 +155,7 @@ def _nothing(_path: str) -> None:
 def _note(attempt: Attempt, stage: Stage, checksum: Checksum | None = None) -> None:
     left = attempt.memory.unfinished
     if left is not None:
-        attempt.memory.unfinished = replace(left, stage=stage, checksum=checksum or left.checksum)
+        attempt.memory.unfinished = left._replace(stage=stage, checksum=checksum or left.checksum)
 
 
 async def _send_bytes(

@@ -1,8 +1,8 @@
 """Tallies: however they are grouped and written anew, each answer counts once and one end is told."""
 
+import dataclasses
 import json
 import random
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -203,7 +203,7 @@ def test_in_any_order_and_through_any_crash_one_end_has_all_answers(
     chance = random.Random(seed)
     parts = [Tally("b", at_ms=NOW_MS, succeeded=1, bytes=2) for _ in range(files)]
     cuts = [files * visit // visits for visit in range(visits + 1)]
-    last = replace(parent(), jobs=files)
+    last = dataclasses.replace(parent(), jobs=files)
     for visit in range(visits):
         told = last if visit == visits - 1 else None
         if told is not None or cuts[visit + 1] > cuts[visit]:

@@ -1,11 +1,11 @@
 """What a parked job bears with it, and when it is due."""
 
-from dataclasses import replace
 from itertools import cycle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pooler.bus.records import record_size
 from pooler.bus.retries import HEADERS_BYTES, Dues, park, unpark

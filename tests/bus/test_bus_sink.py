@@ -1,16 +1,17 @@
 """The sink on a bridge that does as it is told."""
 # ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments
 
+import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from itertools import chain
 from math import inf
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pooler.bus.batches import Batches, written
@@ -485,7 +486,7 @@ async def test_a_bulk_job_is_counted_once_it_is_closed(
     parent = Parent("ftp-tasks", 0, 7, now_ms, now_ms, None, bulk, (), 1, 2)
     tally = Tally("b", at_ms=now_ms, files=2, succeeded=2 - (failed or 0), failed=failed or 0, parent=parent)
     if failed is None:
-        tally = replace(tally, parent=None, at_ms=0)
+        tally = dataclasses.replace(tally, parent=None, at_ms=0)
     record = bridge.receive(3)
     batches = Batches(bridge.ledger.wants)
     assert batches.take(replace(record, value=written(tally).value, headers=written(tally).headers))

@@ -3,11 +3,11 @@
 # ruff: noqa: ASYNC240 - a look at a folder of the test's own
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from pooler.errors import ConnectError, DataConnectionError, ErrorCode

@@ -4,13 +4,13 @@
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from pooler.errors import ConnectError, DataConnectionError, LoginRefused

@@ -2,13 +2,14 @@
 # ruff: noqa: ARG001 - pytest-trio takes the clock from the arguments
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pooler.flow.lane import Lane

@@ -8,13 +8,14 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 from uuid import uuid4
 
 import trio
+from msgspec.structs import replace
 
 from pooler.bus.group_session import GroupSession
 from pooler.config.maintenance import NO_WINDOWS, Windows

@@ -3,11 +3,11 @@
 import datetime as dt
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pooler.config.temp_name import TempName
 from pooler.errors import ErrorCode, ReplyError, SessionLost

@@ -1,9 +1,9 @@
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from pooler.config.temp_name import TempName
 from pooler.errors import (
@@ -98,8 +98,7 @@ async def test_a_server_that_cannot_tell_sizes(bench: Bench) -> None:
 async def test_a_file_at_the_top_of_the_server(bench: Bench) -> None:
     attempt = bench.attempt(Direction.UPLOAD, Options())
     plan = type(attempt.plan)(Direction.UPLOAD, "site", "/f", "disk", ("in", "f"), Options())
-    values = {name: getattr(attempt, name) for name in type(attempt).__slots__}
-    await upload(type(attempt)(**values | {"plan": plan}))
+    await upload(replace(attempt, plan=plan))
     assert bench.server.files == {"/f": DATA}
     assert bench.server.calls[0] == f"store /{TEMPORARY}"
 
@@ -344,8 +343,8 @@ async def test_it_has_the_name_that_its_remote_wants(bench: Bench, pattern: Temp
 
 async def send_as(bench: Bench, name: str, pattern: str) -> None:
     attempt = bench.attempt(Direction.UPLOAD, Options())
-    plan = dataclasses.replace(attempt.plan, remote_path=f"/out/{name}", temp_name=TempName("", pattern))
-    await upload(dataclasses.replace(attempt, plan=plan))
+    plan = replace(attempt.plan, remote_path=f"/out/{name}", temp_name=TempName("", pattern))
+    await upload(replace(attempt, plan=plan))
 
 
 async def test_a_long_name_is_cut_where_the_token_tells_files_apart(bench: Bench) -> None:
@@ -396,7 +395,7 @@ async def test_only_a_name_that_no_other_can_have_is_written_down_and_held_again
 ) -> None:
     bench.plan = {"temp_name": TempName("", pattern)}
     attempt = bench.attempt(Direction.UPLOAD, Options())
-    attempt = dataclasses.replace(attempt, root=Taken("disk", bench.folder))
+    attempt = replace(attempt, root=Taken("disk", bench.folder))
     noted: list[dict[str, object]] = []
     bench.server.happens = {("store", 1): lambda: noted.append(dict(bench.memory.noted))}
     if is_ours:
@@ -452,7 +451,7 @@ async def test_of_a_drop_box_nothing_is_asked_and_nothing_claimed(
 ) -> None:
     bench.plan = {"write_only": True}
     bench.server.sets_times = False
-    done = await send(bench, dataclasses.replace(BOX, verify=verify))
+    done = await send(bench, replace(BOX, verify=verify))
     assert (done.bytes_transferred, done.verified, done.mtime_kept) == (10, "none", False)
     assert (done.checksum is not None) == (verify in {Verify.CHECKSUM, Verify.READ_BACK})
     assert {call.partition(" ")[0] for call in bench.server.calls} == {

@@ -5,12 +5,13 @@ import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Any, BinaryIO, Self
 
 import msgspec
 import trio
 from cyclopts import Parameter
+from msgspec.structs import replace
 
 from pooler.bus import records
 from pooler.bus.jobfile import lines, open_list
