@@ -143,6 +143,10 @@ class Lane:
         news, self._news = self._news, set()
         return news
 
+    def has(self, is_meant: Callable[[Work], bool]) -> bool:
+        """Tell whether any of the jobs that wait is meant."""
+        return any(map(is_meant, self._turns))
+
     def count(self, is_meant: Callable[[Work], bool]) -> int:
         """Tell how many of the jobs that wait are meant."""
         return sum(map(is_meant, self._turns))

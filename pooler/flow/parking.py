@@ -215,14 +215,21 @@ class Parking:
         def counts(work: Work) -> bool:
             return part.holds(work.delivery.record.origin.topic)
 
+        served = {name for name, remote in self._remotes.items() if self._is_served(remote)}
+        hungry = {
+            name
+            for name in served
+            # One that has got nothing for so long, though others were parked, has nothing in the topic.
+            if trio.current_time() - self._last_fed(name, part) < _HUNGRY_S
+            and not self._remotes[name].lane.has(counts)
+        }
+        if not hungry and len(served) == len(self._remotes):
+            return  # nothing would be gained, and to count a long backlog takes its time
         backlogs = {
             name: Backlog(
                 remote.lane.count(lambda work: counts(work) and self._may_leave(work)),
-                served=self._is_served(remote),
-                hungry=self._is_served(remote)
-                and not remote.lane.count(counts)
-                # One that has got nothing for so long, though others were parked, has nothing in the topic.
-                and trio.current_time() - self._last_fed(name, part) < _HUNGRY_S,
+                served=name in served,
+                hungry=name in hungry,
             )
             for name, remote in self._remotes.items()
         }

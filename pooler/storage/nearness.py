@@ -2,7 +2,7 @@
 
 To go to a thread and back costs ten times as much as to open a file, or to write half a megabyte into the
 page cache. On a file system of this machine such a call is over in microseconds; over a network it may
-stall for ever. So the kind of the file system decides, and what it is like: one slow call, and threads are
+stall for ever. So the kind of the file system decides, and what it is like: after a slow call threads are
 used for a while. What may rightly take long, a flush or a sum, goes to a thread in any case.
 """
 
@@ -16,8 +16,12 @@ from types import TracebackType
 
 SLOW_S = 0.05
 """What takes longer has held up every session."""
-AVOIDED_S = 60.0
-"""For how long the loop is spared after that, in seconds."""
+AVOIDED_S = 1.0, 60.0
+"""For how long the loop is spared after that, in seconds: at first, and at most.
+
+A machine that has other work may take the processor away in the middle of a call, so one slow call says
+little. Each further one within a minute doubles the time.
+"""
 
 # f_type of statfs(2). Nothing that has a network, or another process, behind it.
 _OF_THIS_MACHINE = frozenset(
@@ -57,6 +61,7 @@ class Nearness:
         self._clock = clock
         self._is_local = False
         self._avoided_until = -inf
+        self._avoided_s = 0.0
         self._began = 0.0
 
     def look(self, path: Path) -> None:
@@ -76,4 +81,7 @@ class Nearness:
     ) -> None:
         ended = self._clock()
         if ended - self._began > SLOW_S:
-            self._avoided_until = ended + AVOIDED_S
+            at_first, at_most = AVOIDED_S
+            again = ended < self._avoided_until + at_most
+            self._avoided_s = min(2 * self._avoided_s, at_most) if again else at_first
+            self._avoided_until = ended + self._avoided_s

@@ -15,6 +15,7 @@ from trio.testing import MockClock
 
 from pooler.errors import ConnectError, DataConnectionError, LoginRefused
 from pooler.flow.breaker import Thresholds
+from pooler.flow.lane import Lane
 from pooler.flow.retry import Backoff
 from pooler.model.job import Delivery, Job, Origin
 from pooler.model.outcome import Parked
@@ -393,12 +394,15 @@ async def test_a_slow_server_does_not_fill_the_window(autojump_clock: MockClock,
 
 
 async def test_where_only_one_server_has_jobs_none_is_written_again(
-    autojump_clock: MockClock, tmp_path: Path
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    counted: list[Lane] = []
+    monkeypatch.setattr(Lane, "count", lambda lane, _: counted.append(lane))
     flow = Flow(tmp_path, shape(window=500, limit=2), slow=FakeServer(transfer_s=5.0))
     async with reading(flow, downloads(2_000, "slow"), 1.0):
         await trio.sleep(600)
     assert flow.parked == []
+    assert counted == []  # which would take its time, every second
 
 
 async def test_a_server_that_gets_nothing_though_others_are_parked_is_not_hungry_for_ever(

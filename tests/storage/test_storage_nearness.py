@@ -91,10 +91,30 @@ async def test_after_a_slow_call_the_loop_is_spared_for_a_while(tmp_path: Path, 
     assert await root.brief(takes, 0.9 * SLOW_S) == threading.get_ident()
     assert await root.brief(takes, 1.1 * SLOW_S) == threading.get_ident()
     assert await root.brief(threading.get_ident) != threading.get_ident()
-    clock.now += AVOIDED_S - 1
+    clock.now += AVOIDED_S[0] - 0.1
     assert await root.brief(threading.get_ident) != threading.get_ident()
-    clock.now += 1.1
+    clock.now += 0.2
     assert await root.brief(threading.get_ident) == threading.get_ident()
+
+
+async def test_each_slow_call_within_a_minute_doubles_that(tmp_path: Path, clock: Clock) -> None:
+    root, (at_first, at_most) = root_on(tmp_path, clock), AVOIDED_S
+
+    async def spared_s() -> float:
+        """Make a slow call, and tell for how long the loop is spared after it."""
+
+        def slow() -> None:
+            clock.now += 1
+
+        await root.brief(slow)
+        ended = clock.now
+        while await root.brief(threading.get_ident) != threading.get_ident():
+            clock.now += 0.5
+        return clock.now - ended
+
+    assert [await spared_s() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    clock.now += at_most
+    assert await spared_s() == at_first
 
 
 async def test_a_slow_failure_counts_too(tmp_path: Path, clock: Clock) -> None:
