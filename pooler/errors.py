@@ -265,6 +265,13 @@ class ReplyError(RemoteError):
             self.remedy = Remedy.LATER if 400 <= reply_code < 500 else Remedy.NEVER  # noqa: PLR2004 - RFC 959's classes
 
 
+class StoredTooSoon(ReplyError):
+    """A STOR whose data went out before its first reply was refused for want of a folder.
+
+    Nothing of the file is there. Send it again, and have the server asked first.
+    """
+
+
 def leaves(error: BaseException) -> list[BaseException]:
     """Tell the errors in what a nursery raises: groups of groups, even where there is only one error."""
     if not isinstance(error, BaseExceptionGroup):

@@ -195,9 +195,9 @@ class ControlConnection:
         with self._exchange(f"sending {commands[0].verb}") as until:
             await self._connection.send_all(memoryview(data), until=until)
 
-    async def first(self) -> Preliminary | Final:
-        """Wait for the first reply to what was sent. Raises and cancellation: as `exchange`."""
-        with self._exchange("a reply") as until:
+    async def first(self, *, within_s: float | None = None) -> Preliminary | Final:
+        """Wait for the first reply to what was sent. Arguments, raises and cancellation: as `final`."""
+        with self._exchange("a reply", within_s) as until:
             return await self._next(until)
 
     async def final(self, *, within_s: float | None = None) -> Reply:

@@ -63,18 +63,21 @@ class DataConnection:
     Attributes:
         failure: the error that ended it; None while it is well.
         stalled: whether that error was that nothing moved.
-        meanwhile: called whenever a piece of data has moved; None for nothing.
+        meanwhile: called whenever a piece of data has come, or before one more is sent; None for nothing.
+        first_bytes: how many are sent before that is called for the first time.
     """
 
     def __init__(self, connection: TcpConnection, profile: Profile) -> None:
         self._connection = connection
         self._profile = profile
         self._received_bytes = 0
+        self._has_sent = False
         self._ended = False
         self._resumed: bool | None = None
         self.failure: DataConnectionError | None = None
         self.stalled = False
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        self.first_bytes = _PIECE_BYTES
 
     @classmethod
     async def open(
@@ -235,11 +238,10 @@ class DataConnection:
             DataConnectionError: the connection broke, or took nothing for ``stall_s``.
         """
         while data:
-            piece, data = data[:_PIECE_BYTES], data[_PIECE_BYTES:]
+            size_bytes = await self._next_piece(len(data))
+            piece, data = data[:size_bytes], data[size_bytes:]
             with self._moving("sending"):
                 await self._connection.send_all(piece)
-            if self.meanwhile is not None:
-                await self.meanwhile()
 
     async def splice_from(self, pipe: int, size_bytes: int) -> None:
         """Send so many bytes that a pipe holds, where it is `plain`; as `send_all`.
@@ -249,12 +251,19 @@ class DataConnection:
             size_bytes: no more than it holds.
         """
         while size_bytes:
-            piece_bytes = min(size_bytes, _PIECE_BYTES)
+            piece_bytes = await self._next_piece(size_bytes)
             with self._moving("sending"):
                 await self._connection.splice_from(pipe, piece_bytes)
             size_bytes -= piece_bytes
-            if self.meanwhile is not None:
-                await self.meanwhile()
+
+    async def _next_piece(self, left_bytes: int) -> int:
+        """Do what is to be done between two pieces, and tell how large the next one is."""
+        if not self._has_sent:
+            self._has_sent = True
+            return min(left_bytes, self.first_bytes)
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return min(left_bytes, _PIECE_BYTES)
 
     async def end_sending(self) -> None:
         """Say that the file ends here, and keep the socket open: nothing unread can turn this into a reset.

@@ -39,6 +39,7 @@ class Ability(enum.StrEnum):
     NOOP_BESIDE = "noop_beside_transfer"
     TOGETHER = "commands_together"
     PORT_AHEAD = "port_ahead"
+    DATA_AHEAD = "data_ahead"
     HASH = "hash"
     RENAME = "rename"
     RENAME_OVER = "rename_over"

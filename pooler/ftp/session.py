@@ -8,8 +8,8 @@ has from its neighbours: `transfers` begins and ends a transfer, `attributes` an
 is said. `control` and `data` are its two kinds of connection, `connector` logs in and makes it.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import datetime
 from types import TracebackType
 from typing import TypeVar
@@ -21,6 +21,7 @@ from pooler.errors import (
     RemoteError,
     ReplyError,
     SessionLost,
+    StoredTooSoon,
 )
 from pooler.ftp.attributes import Attributes, require_zone
 from pooler.ftp.browsing import Browsing
@@ -29,7 +30,7 @@ from pooler.ftp.commands import Commands
 from pooler.ftp.control import ControlConnection
 from pooler.ftp.data import DataConnection
 from pooler.ftp.folders import make_folder, parent_of
-from pooler.ftp.learnt import Learnt, Plain
+from pooler.ftp.learnt import Ability, Learnt, Plain
 from pooler.ftp.profile import Profile
 from pooler.ftp.renaming import Renaming
 from pooler.ftp.replies import is_vague
@@ -161,7 +162,9 @@ class FtpSession:
                 raise DataConnectionError(f"{transfer.command}: no close_notify, and not its size")
 
     @asynccontextmanager
-    async def storing(self, path: str, *, offset: int = 0) -> AsyncIterator[DataConnection]:
+    async def storing(
+        self, path: str, *, offset: int = 0, ahead: bool = False
+    ) -> AsyncIterator[DataConnection]:
         """Open a file at ``path`` for writing, emptying what was there and making its parents where missing.
 
         With an ``offset`` what is there is kept up to that byte, and written over from it on (REST, STOR).
@@ -169,7 +172,11 @@ class FtpSession:
         Leaving the block normally ends the data in order and waits for the final reply. Where none comes the
         error is `SessionLost` and the end is unknown: ask for the size on a new session.
 
+        With ``ahead``, for who can send it all again, data goes out before the server has agreed, where it is
+        known to bear that and a file was stored in that folder before: a round trip less.
+
         Raises:
+            StoredTooSoon: with ``ahead``: the folder is there no more; the session survives.
             ReplyError: the server refuses, at the beginning or at the end (``DISK_FULL`` for 452 and 552),
                 also where our sending broke and its reply says why; the session survives.
             DataConnectionError: the data connection failed or stalled.
@@ -181,12 +188,14 @@ class FtpSession:
         control connection too.
         """
         with self._using():
-            transfer = await self._begin_store(path, offset)
-            async with self._transfers.resetting(transfer):
-                yield transfer.data
-                await transfer.data.end_sending()
-                # Data that nobody read, TLS tickets say, would turn a close before this reply into a reset.
-                await self._transfers.finish(transfer)
+            is_known = parent_of(path) in self._learnt.folders
+            transfer = await self._begin_store(path, offset, ahead=ahead and is_known and not offset)
+            with nullcontext() if transfer.agreed else self._sending_ahead(transfer, path):
+                async with self._transfers.resetting(transfer):
+                    yield transfer.data
+                    await transfer.data.end_sending()
+                    # Data that nobody read, TLS tickets say, would make a close before this reply a reset.
+                    await self._transfers.finish(transfer)
             transfer.data.close()
             self._learnt.folders.add(parent_of(path))
 
@@ -366,9 +375,32 @@ class FtpSession:
 
         return await self._commands.seek(path, begin)
 
-    async def _begin_store(self, path: str, offset: int) -> Transfer:
+    async def _begin_store(self, path: str, offset: int, *, ahead: bool) -> Transfer:
         """Begin a STOR, in a folder that may have to be made."""
-        return await self._with_parent(path, lambda: self._store(path, offset))
+        return await self._with_parent(path, lambda: self._store(path, offset, ahead=ahead))
+
+    @contextmanager
+    def _sending_ahead(self, transfer: Transfer, path: str) -> Iterator[None]:
+        """Learn from a STOR whose data did not wait for the server to agree.
+
+        Raises:
+            StoredTooSoon: it was refused in words that may mean that the folder is gone.
+        """
+        works = self._learnt.works(Ability.DATA_AHEAD)
+        try:
+            yield
+        except ReplyError as error:
+            if transfer.agreed or not _may_lack_folder(error):
+                raise
+            self._learnt.folders.forget(parent_of(path))
+            raise StoredTooSoon(error.reply_code, error.text, error.command, code=error.code) from error
+        except RemoteError:
+            # A network that breaks says nothing about a server that has borne it.
+            if works is None:
+                self._learnt.found(Ability.DATA_AHEAD, works=False)
+            raise
+        if works is None:
+            self._learnt.found(Ability.DATA_AHEAD, works=True)
 
     async def _with_parent(self, path: str, work: Callable[[], Awaitable[T]]) -> T:
         """Do what makes a file; where it may be refused for want of a folder, make that and do it again."""
@@ -377,20 +409,17 @@ class FtpSession:
         try:
             return await work()
         except ReplyError as error:
-            missing = error.code is ErrorCode.FILE_NOT_FOUND
-            unclear = error.code is ErrorCode.PERMISSION_DENIED and is_vague(error)
-            of_the_old_name = error.command.startswith("RNFR")
-            if error.reply_code not in _NO_FOLDER or not (missing or unclear) or of_the_old_name:
+            if not _may_lack_folder(error):
                 raise
             if not await self._make_parent(path, was_known=was_known):
                 raise
         return await work()
 
-    async def _store(self, path: str, offset: int) -> Transfer:
+    async def _store(self, path: str, offset: int, *, ahead: bool) -> Transfer:
         command = await self._commands.about("STOR", self._commands.wire(path, creating=True))
         for line in self._profile.before_store:
             await self._commands.require(self._profile.command(line))
-        return await self._transfers.begin(command, offset=offset)
+        return await self._transfers.begin(command, offset=offset, ahead=ahead)
 
     async def _make_parent(self, path: str, *, was_known: bool) -> bool:
         """Make a file's folder; tell whether that changes anything for what was refused."""
@@ -400,6 +429,14 @@ class FtpSession:
         known.forget(folder)
         made = await make_folder(folder, known, self._commands.say_folder, self._profile.charset)
         return made or not was_known
+
+
+def _may_lack_folder(error: ReplyError) -> bool:
+    """Whether what makes a file may have been refused for want of its folder."""
+    missing = error.code is ErrorCode.FILE_NOT_FOUND
+    unclear = error.code is ErrorCode.PERMISSION_DENIED and is_vague(error)
+    of_the_old_name = error.command.startswith("RNFR")
+    return error.reply_code in _NO_FOLDER and (missing or unclear) and not of_the_old_name
 
 
 class _Using:

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 from pooler.errors import (
@@ -41,23 +42,27 @@ _NOT_IMPLEMENTED = 502
 _NO_PORT = frozenset({425, 503})
 """The server does not know of the port any more: it wants PASV first, or has waited for too long."""
 _NO_WAY = UNKNOWN_COMMAND | {_NETWORK_PROTOCOL_UNSUPPORTED}
+_AHEAD_BYTES = 32 * 1024
+"""More than leaves within the first round trip, and less than a socket takes that nobody reads."""
 _TICKET_SHARE = 0.75
 """Of a ticket's lifetime, for transfers to begin in; the rest is for what comes late in a job."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Transfer:
-    """A transfer that the server has agreed to.
+    """A transfer that the server has agreed to, or was not waited for to agree to.
 
     Attributes:
         command: RETR, STOR, MLSD or LIST.
         data: its data connection.
         final: its final reply where that was the first one too; None while it is owed.
+        agreed: whether the server has said yes.
     """
 
     command: Command
     data: DataConnection
-    final: Reply | None
+    final: Reply | None = None
+    agreed: bool = True
 
 
 class Transfers:
@@ -83,12 +88,13 @@ class Transfers:
         mode = "passive" if self._profile.passive else "active"
         return f"<Transfers {mode}{'' if self._connecting is None else ' connecting'}>"
 
-    async def begin(self, command: Command, *, offset: int = 0) -> Transfer:
+    async def begin(self, command: Command, *, offset: int = 0, ahead: bool = False) -> Transfer:
         """Begin a transfer: let the server listen, connect, ask, shake hands; or listen, and ask.
 
         Args:
             command: what moves the data.
             offset: where to begin in the file, in bytes (REST).
+            ahead: whether to begin before the server has agreed, where `may_send_ahead`.
 
         Raises:
             ReplyError: the server refuses, the offset or the command; the session survives.
@@ -99,12 +105,47 @@ class Transfers:
         Cancellation: no data connection is left open.
         """
         self._require_restart(offset)
-        begin = self._begin_passive if self._profile.passive else self._begin_active
-        transfer = await begin(command, offset)
-        if transfer.final is None:
-            self._noops.begin()
-            transfer.data.meanwhile = self._noops.say
+        if not self._profile.passive:
+            transfer = await self._begin_active(command, offset)
+        else:
+            transfer = await self._begin_passive(command, offset, ahead=ahead and self.may_send_ahead)
+        if not transfer.agreed:
+            # So no more than a little is sent to a server that says no.
+            transfer.data.meanwhile = partial(self._hear, transfer)
+            transfer.data.first_bytes = _AHEAD_BYTES
+        elif transfer.final is None:
+            self._keep_alive(transfer)
         return transfer
+
+    @property
+    def may_send_ahead(self) -> bool:
+        """Whether this server bears data that comes before it has agreed to a STOR, as far as anybody knows.
+
+        It has what it takes to bear several commands in one write; and under TLS nothing would be gained.
+        """
+        return (
+            self._ahead.allowed
+            and self._control.context is None
+            and self._learnt.works(Ability.DATA_AHEAD) is not False
+        )
+
+    def _keep_alive(self, transfer: Transfer) -> None:
+        self._noops.begin()
+        transfer.data.meanwhile = self._noops.say
+
+    async def _hear(self, transfer: Transfer, *, within_s: float | None = None) -> None:
+        """Wait for the first reply to a command whose data is on its way already.
+
+        Raises:
+            ReplyError: the server refuses.
+        """
+        event = await self._control.first(within_s=within_s)
+        if not isinstance(event, Final):
+            transfer.agreed = True
+            self._keep_alive(transfer)
+            return
+        self._commands.check(transfer.command, event.reply)
+        transfer.agreed, transfer.final, transfer.data.meanwhile = True, event.reply, None
 
     def foresee(self) -> None:
         """A transfer follows: do now what of it can go beside other commands.
@@ -126,10 +167,13 @@ class Transfers:
         if connecting is not None:
             connecting.reset()
 
-    async def _begin_passive(self, command: Command, offset: int) -> Transfer:
+    async def _begin_passive(self, command: Command, offset: int, *, ahead: bool) -> Transfer:
         data, was_ahead = await self._connect()
         try:
             await self._restart(command, offset)
+            if ahead:
+                await self._control.send(command)
+                return Transfer(command, data, agreed=False)
             return await self._agree(command, data)
         except BaseException as error:
             data.reset()
@@ -326,6 +370,8 @@ class Transfers:
             SessionLost: no reply came.
         """
         try:
+            if not transfer.agreed:
+                await self._hear(transfer)
             reply = transfer.final or await self._control.final(within_s=self._profile.final_s)
         except RemoteError:
             self._noops.broke()
@@ -348,6 +394,8 @@ class Transfers:
             self._noops.broke()
             if error is data.failure:
                 limit_s = self._profile.close_s if data.stalled else self._profile.final_s
+                if not transfer.agreed:
+                    await self._hear_of(transfer, error, within_s=limit_s)
                 raise await self._said_why(
                     transfer.command, transfer.final, error, within_s=limit_s
                 ) from error
@@ -355,6 +403,19 @@ class Transfers:
         except BaseException:
             data.reset()
             raise
+
+    async def _hear_of(
+        self, transfer: Transfer, error: DataConnectionError, *, within_s: float | None
+    ) -> None:
+        """Wait for the first reply, where the data connection broke before it was waited for.
+
+        Raises:
+            RemoteError: the server's reason, or that of the data connection.
+        """
+        try:
+            await self._hear(transfer, within_s=within_s)
+        except (SessionLost, PeerProtocolError):
+            raise error from None
 
     async def _said_why(
         self, command: Command, final: Reply | None, error: RemoteError, *, within_s: float | None

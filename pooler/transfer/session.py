@@ -152,14 +152,17 @@ class Session(Protocol):
         """
         ...
 
-    def storing(self, path: str, *, offset: int = 0) -> AbstractAsyncContextManager[DataStream]:
+    def storing(
+        self, path: str, *, offset: int = 0, ahead: bool = False
+    ) -> AbstractAsyncContextManager[DataStream]:
         """Open a file at ``path`` for writing, emptying what was there, or from byte ``offset`` on.
 
-        Missing parent folders are made. Leaving the block normally ends the data connection in order and
+        Missing parent folders are made. With ``ahead`` the bytes may leave before the server has agreed, so
+        that they may have to be sent again. Leaving the block normally ends the data connection in order and
         waits for the final reply. Leaving it by an exception resets the data connection, so that the server
         cannot take the part for the whole, and kills the session.
 
-        Raises: as ``retrieving``; ``DISK_FULL`` for 452 and 552.
+        Raises: as ``retrieving``; ``DISK_FULL`` for 452 and 552; with ``ahead`` `StoredTooSoon`.
         """
         ...
 

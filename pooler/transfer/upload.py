@@ -2,7 +2,15 @@
 
 from contextlib import suppress
 
-from pooler.errors import ErrorCode, LocalFileError, PoolerError, Remedy, ReplyError, TransferMismatch
+from pooler.errors import (
+    ErrorCode,
+    LocalFileError,
+    PoolerError,
+    Remedy,
+    ReplyError,
+    StoredTooSoon,
+    TransferMismatch,
+)
 from pooler.model.job import Checksum, Overwrite, Verify
 from pooler.storage.root import SourceFile
 from pooler.transfer import mover
@@ -162,12 +170,29 @@ async def _send_bytes(
     attempt: Attempt, source: SourceFile, left: Unfinished, offset: int
 ) -> tuple[int, Checksum | None]:
     """Send the file from ``offset`` on; tell its size, and the whole's checksum where one is asked for."""
+    try:
+        size, checksum = await _store(attempt, source, left, offset, ahead=True)
+    except StoredTooSoon:
+        size, checksum = await _store(attempt, source, left, offset, ahead=False)
+    await _check_source(attempt, source, size)
+    return size, checksum
+
+
+async def _store(
+    attempt: Attempt, source: SourceFile, left: Unfinished, offset: int, *, ahead: bool
+) -> tuple[int, Checksum | None]:
+    """Send the file once; tell what `_send_bytes` does.
+
+    Raises:
+        StoredTooSoon: nothing of it is there, and it is to be sent again without ``ahead``.
+    """
+    _note(attempt, Stage.SENDING)
     hasher = new_hasher(attempt)
     if hasher is not None and offset:
         path, buffer = source.path, attempt.buffer
         await attempt.root.run(add_file, hasher, source.descriptor, path, buffer, offset)
     source.seek(offset)
-    async with attempt.session.storing(left.path, offset=offset) as stream:
+    async with attempt.session.storing(left.path, offset=offset, ahead=ahead) as stream:
         size = offset + await mover.send(
             source,
             stream,
@@ -182,7 +207,6 @@ async def _send_bytes(
         # What the server makes of it may never be told: its last reply can be lost.
         checksum = checksum_of(attempt, hasher)
         _note(attempt, Stage.SENT, checksum)
-    await _check_source(attempt, source, size)
     return size, checksum
 
 

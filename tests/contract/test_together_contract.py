@@ -1,5 +1,6 @@
 """Many files on one session, on every server that we can run: what goes together, and that it is taken."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,3 +62,35 @@ async def test_one_file_after_another_takes_few_turns(remote: Remote, tmp_path: 
     first = [*asks, "."] if ahead else [*asks, ".", "EPSV", "."]
     assert turns["down"] == [*first, "RETR", ".", *asks, *ahead, "."]
     assert turns["up"] == [*before, "STOR", ".", "SIZE", ".", "RNFR", "RNTO", *ahead, "."]
+
+
+@pytest.mark.parametrize("size", [1_000, 2_000_000])
+async def test_a_folder_that_somebody_removes_is_made_again(
+    remote: Remote, tmp_path: Path, size: int
+) -> None:
+    """Where the data goes out before the server has agreed, it goes out twice then, and nobody notices."""
+    data = content(size)
+    (tmp_path / "f").write_bytes(data)
+    session = await FtpConnector(remote.profile()).connect()
+    try:
+        for number in range(3):
+            done = await upload(attempt(session, tmp_path, UP, f"/gone/{number}", Options()))
+            assert (done.bytes_transferred, done.verified) == (size, "size")
+            assert there(remote, "/gone") == {str(number): data}
+            shutil.rmtree(remote.server.root / "gone")
+            assert session.usable
+    finally:
+        await session.aclose()
+
+
+async def test_data_that_does_not_wait_for_the_server_to_agree(remote: Remote, tmp_path: Path) -> None:
+    session = await FtpConnector(remote.profile()).connect()
+    try:
+        for number, size in enumerate((0, 1, 100_000, 3_000_000)):
+            (tmp_path / "f").write_bytes(content(size))
+            await upload(attempt(session, tmp_path, UP, f"/ahead/{number}", Options()))
+            assert there(remote, "/ahead")[str(number)] == content(size)
+        sends_ahead = remote.kind != "own" and remote.security == "plain"
+        assert session.learnt["data_ahead"] is (True if sends_ahead else None)
+    finally:
+        await session.aclose()

@@ -181,7 +181,13 @@ class FakeSession:
             self.last_reply = "226 done"
 
     @asynccontextmanager
-    async def storing(self, path: str, *, offset: int = 0) -> AsyncIterator["FakeStream"]:
+    async def storing(
+        self,
+        path: str,
+        *,
+        offset: int = 0,
+        ahead: bool = False,  # noqa: ARG002 - as the protocol has it
+    ) -> AsyncIterator["FakeStream"]:
         assert offset == 0, "nothing is resumed here"
         with self._exchange():
             stream = FakeStream(bytearray())

@@ -15,7 +15,7 @@ from math import inf
 
 import trio
 
-from pooler.errors import ErrorCode, PoolerError, ReplyError, SessionLost
+from pooler.errors import ErrorCode, PoolerError, ReplyError, SessionLost, StoredTooSoon
 from pooler.model.outcome import Peer
 from pooler.transfer.session import Entry, EntryKind, Stat
 
@@ -55,6 +55,7 @@ class ServerDouble:
         folders: those that are there without a file in them.
         happens: what somebody else does to it, right before the n-th call of a kind.
         calls: what was asked, in order.
+        sent_ahead: of each store, whether its data was not to wait for the server to agree.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class ServerDouble:
     folders: Sequence[str] = ()
     happens: Mapping[tuple[str, int], Callable[[], object]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    sent_ahead: list[bool] = field(default_factory=list)
 
 
 class SessionDouble:
@@ -108,7 +110,8 @@ class SessionDouble:
             raise
 
     @asynccontextmanager
-    async def storing(self, path: str, *, offset: int = 0) -> AsyncIterator["_Stored"]:
+    async def storing(self, path: str, *, offset: int = 0, ahead: bool = False) -> AsyncIterator["_Stored"]:
+        self._server.sent_ahead.append(ahead)
         fault = await self._begin("store", f"{path} {offset or ''}")
         self._restart(offset)
         if fault is None or fault.done:
@@ -120,6 +123,9 @@ class SessionDouble:
             if self._server.loses_bytes:
                 self._server.files[path] = self._server.files[path][: -self._server.loses_bytes]
             self._fail(fault)
+        except StoredTooSoon:
+            del self._server.files[path]
+            raise
         except BaseException:
             self._usable = False
             raise

@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pooler.errors import (
     PoolerError,
     ReplyError,
     SessionLost,
+    StoredTooSoon,
     TransferMismatch,
 )
 from pooler.model.job import Direction, Options, Overwrite, Verify
@@ -469,3 +471,14 @@ async def test_to_a_drop_box_a_lost_226_is_sent_again(bench: Bench) -> None:
     bench.server.calls.clear()
     assert (await send(bench, BOX)).verified == "none"
     assert bench.server.calls[0] == "store /out/f"
+
+
+async def test_what_was_sent_too_soon_is_sent_again_in_the_same_attempt(bench: Bench) -> None:
+    gone = StoredTooSoon(553, "Could not create file.", "STOR …", code=ErrorCode.FILE_NOT_FOUND)
+    bench.server.faults = {("stored", 1): Fault(gone)}
+    done = await send(bench, Options(verify=Verify.CHECKSUM))
+    assert (done.bytes_transferred, done.checksum) == (10, f"sha256:{hashlib.sha256(DATA).hexdigest()}")
+    assert bench.server.files == {"/out/f": DATA}
+    assert bench.server.sent_ahead == [True, False]
+    assert bench.left_behind == []
+    assert bench.session.usable
