@@ -43,6 +43,8 @@ from pooler.transfer.session import Entry, Stat
 T = TypeVar("T")
 
 _NO_FOLDER = frozenset({451, 550, 553})
+_NOT_SO = frozenset({425, 426, 500, 502, 503})
+"""How a server may say that it does not bear data which it has not agreed to yet."""
 
 
 class FtpSession:
@@ -390,6 +392,8 @@ class FtpSession:
         try:
             yield
         except ReplyError as error:
+            if error.reply_code in _NOT_SO:
+                self._learnt.found(Ability.DATA_AHEAD, works=False)
             if transfer.agreed or not _may_lack_folder(error):
                 raise
             self._learnt.folders.forget(parent_of(path))

@@ -57,12 +57,14 @@ class Transfer:
         data: its data connection.
         final: its final reply where that was the first one too; None while it is owed.
         agreed: whether the server has said yes.
+        port_ahead: whether it goes to a port that was asked for ahead; told only while it is not agreed to.
     """
 
     command: Command
     data: DataConnection
     final: Reply | None = None
     agreed: bool = True
+    port_ahead: bool = False
 
 
 class Transfers:
@@ -144,6 +146,8 @@ class Transfers:
             transfer.agreed = True
             self._keep_alive(transfer)
             return
+        if transfer.port_ahead:
+            self._doubt_port(event.reply.code)
         self._commands.check(transfer.command, event.reply)
         transfer.agreed, transfer.final, transfer.data.meanwhile = True, event.reply, None
 
@@ -173,13 +177,18 @@ class Transfers:
             await self._restart(command, offset)
             if ahead:
                 await self._control.send(command)
-                return Transfer(command, data, agreed=False)
+                return Transfer(command, data, agreed=False, port_ahead=was_ahead)
             return await self._agree(command, data)
         except BaseException as error:
             data.reset()
-            if was_ahead and isinstance(error, ReplyError) and error.reply_code in _NO_PORT:
-                self._learnt.found(Ability.PORT_AHEAD, works=False)
+            if was_ahead and isinstance(error, ReplyError):
+                self._doubt_port(error.reply_code)
             raise
+
+    def _doubt_port(self, code: int) -> None:
+        """Ask for no more ports ahead where this is how a transfer to one was refused."""
+        if code in _NO_PORT:
+            self._learnt.found(Ability.PORT_AHEAD, works=False)
 
     async def _connect(self) -> tuple[DataConnection, bool]:
         """Make the data connection; tell whether it goes to a port that was asked for ahead."""

@@ -189,3 +189,24 @@ async def test_a_first_try_that_breaks_is_the_last_one() -> None:
         await store(session, "/a", b"content")
         assert found == [False]
         await session.aclose()
+
+
+@pytest.mark.parametrize("reply", [b"425 No data connection.", b"503 PASV first."])
+async def test_a_refusal_that_may_be_about_what_was_ahead_is_the_last_one(reply: bytes) -> None:
+    async with scripted_server({"GREETING": VSFTPD}) as server:
+        server.files |= {"/a": b"a", "/t": b"t", "/x": b"x"}
+        connector = FtpConnector(server.profile())
+        session = await connector.connect()
+        await store(session, "/b", b"first")
+        await session.rename("/x", "/y")
+        session.foresee()
+        await session.rename("/t", "/u")  # which asks for a port ahead
+        server.script = {"STOR": reply}
+        with pytest.raises(ReplyError):
+            await store(session, "/c", b"second")
+        assert session.usable
+        assert (connector.learnt["port_ahead"], connector.learnt["data_ahead"]) == (False, False)
+        server.script = {}
+        await store(session, "/c", b"second")
+        assert server.files["/c"] == b"second"
+        await session.aclose()
