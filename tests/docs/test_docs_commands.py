@@ -16,6 +16,7 @@ import pytest
 from cyclopts import CycloptsError, MissingArgumentError
 
 from pooler.bus import records
+from pooler.cli import exits
 from pooler.cli.main import GROUPS, app
 from pooler.config import load
 from pooler.config.settings import Settings
@@ -174,6 +175,33 @@ def test_every_command_of_the_table_is_there_and_every_command_is_in_it() -> Non
     assert set(shown) >= {name for name, *_ in GROUPS}
     for name in shown:
         assert name in app, name
+
+
+def rows() -> Iterator[tuple[str, set[int]]]:
+    """Give each command of the table, a group with all that is below it, and the codes beside it."""
+    page = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    table = page.partition("## Commands")[2].partition("\n## ")[0]
+    for row in table.splitlines():
+        if row.startswith("| `"):
+            cells = row.split("|")
+            codes = {int(code) for code in re.findall(r"\d+", cells[-2])}
+            names = re.findall(r"`([^`]+)`", cells[1])
+            group = names[0].split()[0]
+            if names[0].endswith("…"):
+                meant = [known for known in exits.CODES if known.startswith(f"{group} ")]
+            else:
+                # A cell has words, arguments in capitals, or only what follows the group.
+                short = [[word for word in name.split() if not word.isupper()] for name in names]
+                meant = [" ".join(words if words[0] == group else [group, *words]) for words in short]
+            yield from ((name, codes) for name in dict.fromkeys(meant))
+
+
+def test_each_command_has_one_row_with_the_codes_it_exits_with() -> None:
+    told = list(rows())
+    assert sorted(name for name, _ in told) == sorted(exits.CODES)
+    # Any command may end with 2 and with 130, which the page says once.
+    for name, codes in told:
+        assert codes | exits.ANY == exits.CODES[name], name
 
 
 SECTIONS = set(Settings.model_fields)
