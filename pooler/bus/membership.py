@@ -40,6 +40,7 @@ from pooler.bus.group_session import GroupSession
 log = structlog.get_logger(__name__)
 
 _ASK_S = 5.0
+_CHECK_S = 1.0
 _GIVEN = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 """What a broker puts behind a name to make an id of it."""
 
@@ -140,9 +141,17 @@ class GroupConsumer(AIOKafkaConsumer):
         """
         if self._place is not None:
             await self._place.look()
-        # Last of all: aiokafka looks at its task at once, and would find it cancelled.
+        # Before aiokafka does: it looks at its task at once, and would find it cancelled.
         self.check()
-        found: dict[TopicPartition, list[Any]] = await super().getmany(*partitions, **options)
+        poll = asyncio.ensure_future(super().getmany(*partitions, **options))
+        try:
+            # Aborted is only who waits at that moment: a poll that was just woken by records, and then waits
+            # for an assignment that will never come, hears of nothing.
+            while not (await asyncio.wait({poll}, timeout=_CHECK_S))[0]:
+                self.check()
+            found: dict[TopicPartition, list[Any]] = poll.result()
+        finally:
+            poll.cancel()
         return found
 
     def check(self) -> None:

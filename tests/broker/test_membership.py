@@ -45,6 +45,8 @@ def settings(broker: RunningBroker, group: str, name: str | None, **more: Any) -
 class Member(GroupListener):
     """A member of a group that reads from the start of what it is given, and remembers."""
 
+    poll_ms = 50
+
     def __init__(self, made: KafkaSettings, *further: str) -> None:
         self.consumer: GroupConsumer = clients.make_consumer(made)
         self.history: list[set[int]] = []
@@ -70,7 +72,7 @@ class Member(GroupListener):
         self.consumer.subscribe(self._topics, listener=self)
         try:
             while True:
-                for found in (await self.consumer.getmany(timeout_ms=50)).values():
+                for found in (await self.consumer.getmany(timeout_ms=self.poll_ms)).values():
                     self.values += [message.value for message in found]
         except FencedInstanceIdError as error:
             self.error = error
@@ -172,28 +174,41 @@ def test_a_dynamic_member_leaves_at_once(broker: RunningBroker) -> None:
     asyncio.run(story())
 
 
-def answer_while_waiting(member: Member) -> None:
+def answer_while_waiting(member: Member, *, just_woken: bool) -> None:
     """Let a member learn that its name is taken while it waits for partitions, which then never come."""
     place = member.consumer._place
     assert place is not None
-    ask = place._is_taken
+    ask, waiters = place._is_taken, member.consumer._subscription._assignment_waiters
 
     async def late() -> bool:
         taken = await ask()
-        await until(lambda: member.consumer._subscription._assignment_waiters)
+        await until(lambda: waiters)
+        if just_woken:
+            records = member.consumer._fetcher._fetch_waiters
+            waiters[-1].set_result(None)
+            await until(lambda: records)
+            # As by records that come just now. It runs later, and waits for partitions again.
+            for waiter in records:
+                waiter.set_result(None)
         return taken
 
     place._is_taken = late  # type: ignore[method-assign]
 
 
-def test_of_two_with_one_name_the_older_ends_and_the_newer_stays(broker: RunningBroker) -> None:
-    create_topics(broker.bootstrap, {"twins": 4})
+@pytest.mark.parametrize("just_woken", [False, True])
+def test_of_two_with_one_name_the_older_ends_and_the_newer_stays(
+    just_woken: bool,  # noqa: FBT001 - a parameter of the table
+    broker: RunningBroker,
+) -> None:
+    group = f"twins-{just_woken}"
+    create_topics(broker.bootstrap, {group: 4})
 
     async def story() -> None:
-        async with running(Member(settings(broker, "twins", "pooler-0"))) as older:
+        async with running(Member(settings(broker, group, "pooler-0"))) as older:
+            older.poll_ms = 5_000
             await until(lambda: older.has)
-            answer_while_waiting(older)
-            async with running(Member(settings(broker, "twins", "pooler-0"))) as newer:
+            answer_while_waiting(older, just_woken=just_woken)
+            async with running(Member(settings(broker, group, "pooler-0"))) as newer:
                 await until(lambda: older.error)
                 assert "FENCED_INSTANCE_ID" not in str(newer.error)
                 await heartbeats(newer, 5)
