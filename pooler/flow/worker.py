@@ -128,6 +128,8 @@ class Worker:
         self._trying = trio.CancelScope()
         self._turn = trio.CancelScope()
         self._broken_off = False
+        self._fetches_small_ones = False
+        """Whether the last file was too small to be resumed, and so the next one is likely to be."""
         self._throttle = SessionThrottle(*employer.bandwidths, tools.bandwidth, holding=self._stop_the_clock)
         self._pipes = Pipes()
         self._buffer = mover.new_buffer()
@@ -281,6 +283,7 @@ class Worker:
             is_gone=partial(self._tools.is_gone, work.plan.folder),
             throttle=self._throttle,
             pipes=self._pipes,
+            asks_along=self._fetches_small_ones,
             more_waits=self._more_waits,
         )
 
@@ -313,6 +316,8 @@ class Worker:
             self._employer.done(trio.current_time() - begun)
             if transfer is upload and not done.skipped:
                 self._employer.stored()
+            if transfer is download and not done.skipped:
+                self._fetches_small_ones = done.bytes_transferred < attempt.resume_above_bytes
             return done
         if work.cancelled is not None:
             raise JobCancelled(work.cancelled)

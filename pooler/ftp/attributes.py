@@ -6,8 +6,10 @@ session of the connector. Never a listing to learn about one file.
 Neighbours: `facts` and `times` read the replies, `checksums` has sums of the bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
+from typing import NamedTuple
 
 from pooler.errors import ErrorCode, LocalProtocolError, PeerProtocolError, ReplyError
 from pooler.ftp.commands import ABOUT_THE_ARGUMENT, UNKNOWN_COMMAND, Commands
@@ -26,6 +28,18 @@ _FILE_UNAVAILABLE = 550
 _COARSEST = timedelta(seconds=2)
 """FAT's times, in even seconds, are the coarsest that count as set."""
 _MAX_SIZE_DIGITS = 20
+
+
+class Question(NamedTuple):
+    """What to ask about one file in the write of something else.
+
+    Attributes:
+        commands: ones that this server has answered before.
+        understand: makes of their replies what `Attributes.stat` gives, and raises what that raises.
+    """
+
+    commands: tuple[Command, ...]
+    understand: Callable[[list[Reply]], Stat]
 
 
 class Attributes:
@@ -52,7 +66,10 @@ class Attributes:
         if self._profile.transfer_type == "ascii" or self._learnt.works(Ability.SIZE) is False:
             return None
         command = await self._commands.about("SIZE", where)
-        return self._size(command, await self._commands.exchange(command))
+        is_known = self._learnt.works(Ability.SIZE)
+        return self._size(
+            command, await (self._commands.ask if is_known else self._commands.exchange)(command)
+        )
 
     def _size(self, command: Command, reply: Reply) -> int | None:
         if not self._known(Ability.SIZE, reply):
@@ -92,39 +109,87 @@ class Attributes:
                 raise
             entry, missing = None, error  # or MLST has never worked there: SIZE and MDTM decide
         if entry is not None:
-            if entry.kind is EntryKind.FOLDER:
-                shown = Command("MLST", where).shown(self._profile.charset)
-                raise ReplyError(_FILE_UNAVAILABLE, "a folder", shown, code=ErrorCode.FILE_NOT_FOUND)
-            size_bytes = None if self._profile.transfer_type == "ascii" else entry.size_bytes
-            precision_s = entry.precision.total_seconds() if entry.precision else 0.0
-            return Stat(size_bytes, entry.modified, precision_s)
-        size_bytes, modified, precision_s = await self._size_and_time(where)
-        if size_bytes is None and modified is None and missing is not None:
-            raise missing
+            return self._stat(where, entry)
+        stat = await self._size_and_time(where)
         if missing is not None:
+            if stat.size_bytes is None and stat.modified is None:
+                raise missing
             self._learnt.found(Ability.MLST, works=False)
-        return Stat(size_bytes, modified, precision_s)
+        return stat
 
-    async def _size_and_time(self, where: bytes) -> tuple[int | None, datetime | None, float]:
+    def _stat(self, where: bytes, entry: Entry) -> Stat:
+        if entry.kind is EntryKind.FOLDER:
+            shown = Command("MLST", where).shown(self._profile.charset)
+            raise ReplyError(_FILE_UNAVAILABLE, "a folder", shown, code=ErrorCode.FILE_NOT_FOUND)
+        size_bytes = None if self._profile.transfer_type == "ascii" else entry.size_bytes
+        precision_s = entry.precision.total_seconds() if entry.precision else 0.0
+        return Stat(size_bytes, entry.modified, precision_s)
+
+    async def question(self, where: bytes) -> Question | None:
+        """Give what `stat` would ask, for who sends it with something else; None where that is not known.
+
+        Args:
+            where: the path's bytes.
+
+        Raises:
+            ReplyError: its folder cannot be entered.
+        """
+        if self._has_facts:
+            if not self._learnt.works(Ability.MLST):
+                return None
+            await self._commands.select_facts()
+            facts = await self._commands.about("MLST", where)
+            return Question((facts,), partial(self._stat_by_facts, where, facts))
+        if not self._are_known_together:
+            return None
+        size = await self._commands.about("SIZE", where)
+        time = await self._commands.about("MDTM", where)
+        return Question((size, time), partial(self._stat_by_size_and_time, size, time))
+
+    def _stat_by_facts(self, where: bytes, command: Command, replies: list[Reply]) -> Stat:
+        entry = self._entry(command, replies[0])
+        if entry is None:
+            raise PeerProtocolError(f"no facts in the reply to MLST: {replies[0]}")
+        return self._stat(where, entry)
+
+    def _stat_by_size_and_time(self, size: Command, time: Command, replies: list[Reply]) -> Stat:
+        size_bytes = self._size(size, replies[0])
+        return Stat(size_bytes, *self._time(time, replies[1], is_there=size_bytes is not None))
+
+    @property
+    def _are_known_together(self) -> bool:
+        """Whether both SIZE and MDTM have worked."""
         works = self._learnt.works
-        if self._profile.transfer_type != "ascii" and works(Ability.SIZE) and works(Ability.MDTM):
+        return bool(self._profile.transfer_type != "ascii" and works(Ability.SIZE) and works(Ability.MDTM))
+
+    async def _size_and_time(self, where: bytes) -> Stat:
+        if self._are_known_together:
             size = await self._commands.about("SIZE", where)
             time = await self._commands.about("MDTM", where)
             replies = await self._commands.together(size, time)
             if replies is not None:
-                size_bytes = self._size(size, replies[0])
-                return size_bytes, *self._time(time, replies[1], is_there=size_bytes is not None)
+                return self._stat_by_size_and_time(size, time, replies)
         size_bytes = await self.size(where)
-        return size_bytes, *await self.modified(where, is_there=size_bytes is not None)
+        return Stat(size_bytes, *await self.modified(where, is_there=size_bytes is not None))
 
     async def _facts(self, where: bytes) -> Entry | None:
         """Ask with MLST; None where that does not work."""
-        if not self._learnt.listed.has("MLST") or self._learnt.works(Ability.MLST) is False:
+        if not self._has_facts:
             return None
         await self._commands.select_facts()
         command = await self._commands.about("MLST", where)
         is_known = self._learnt.works(Ability.MLST)
-        reply = await (self._commands.ask(command) if is_known else self._commands.exchange(command))
+        return self._entry(
+            command, await (self._commands.ask if is_known else self._commands.exchange)(command)
+        )
+
+    @property
+    def _has_facts(self) -> bool:
+        """Whether MLST is worth a try."""
+        return self._learnt.listed.has("MLST") and self._learnt.works(Ability.MLST) is not False
+
+    def _entry(self, command: Command, reply: Reply) -> Entry | None:
+        """Read a reply to MLST; None where it is not known there."""
         if not self._known(Ability.MLST, reply):
             return None
         try:

@@ -8,7 +8,7 @@ Neighbours: `control` exchanges, `names` makes the bytes, `whereabouts` goes int
 `attributes`, `browsing` and `renaming` say what they want by this.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from pooler.errors import ErrorCode, LocalProtocolError, ReplyError
@@ -116,7 +116,13 @@ class Commands:
         Raises:
             RemoteError: the session is over.
         """
-        replies = await self.ahead.exchange(*commands)
+        return self._minded(await self.ahead.exchange(*commands))
+
+    async def hear(self, commands: Sequence[Command]) -> list[Reply] | None:
+        """Wait for the replies to commands that went in one write: see `Together.hear`."""
+        return self._minded(await self.ahead.hear(commands))
+
+    def _minded(self, replies: list[Reply] | None) -> list[Reply] | None:
         if replies is not None and any(reply.refused for reply in replies):
             self._whereabouts.doubt()
         return replies

@@ -20,6 +20,7 @@ from pooler.ftp.passive import PassiveAddress
 from pooler.ftp.profile import Profile
 from pooler.ftp.proxy import connect_through
 from pooler.ftp.tcp import TcpConnection
+from pooler.transfer.session import Stat
 
 _PIECE_BYTES = 1 << 18
 _GATHERED_BYTES = 32 * 1024  # half of the window that a socket offers at first
@@ -62,6 +63,7 @@ class DataConnection:
 
     Attributes:
         failure: the error that ended it; None while it is well.
+        told: what the server said of the file in the write that began the transfer; None where nobody asked.
         stalled: whether that error was that nothing moved.
         meanwhile: called whenever a piece of data has come, or before one more is sent; None for nothing.
         first_bytes: how many are sent before that is called for the first time.
@@ -75,6 +77,7 @@ class DataConnection:
         self._ended = False
         self._resumed: bool | None = None
         self.failure: DataConnectionError | None = None
+        self.told: Stat | None = None
         self.stalled = False
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         self.first_bytes = _PIECE_BYTES

@@ -40,6 +40,7 @@ class Ability(enum.StrEnum):
     TOGETHER = "commands_together"
     PORT_AHEAD = "port_ahead"
     DATA_AHEAD = "data_ahead"
+    ASKED_ALONG = "asked_along"
     HASH = "hash"
     RENAME = "rename"
     RENAME_OVER = "rename_over"

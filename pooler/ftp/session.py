@@ -127,8 +127,13 @@ class FtpSession:
         return self._learnt.snapshot()
 
     @asynccontextmanager
-    async def retrieving(self, path: str, *, offset: int = 0) -> AsyncIterator[DataConnection]:
+    async def retrieving(
+        self, path: str, *, offset: int = 0, asking: bool = False
+    ) -> AsyncIterator[DataConnection]:
         """Open the file at ``path`` for reading, from byte ``offset`` on; the body reads to the end.
+
+        With ``asking``, from the beginning of the file, ``told`` of what is given has what `stat` gives. It
+        is asked in the write that opens the file, where the server is known to bear that: a round trip less.
 
         A transfer is whole when the data has ended and the final reply is there. Where that reply never
         comes, because something between forgot the quiet control connection, a download that ends at just the
@@ -145,7 +150,13 @@ class FtpSession:
         Cancellation: data and control connection are reset.
         """
         with self._using() as asked:
-            transfer = await self._begin_retrieve(path, offset)
+            told_size: tuple[str, int | None] | None = asked
+            if asking:
+                told, transfer = await self._ask_and_retrieve(path)
+                transfer.data.told = told
+                told_size = (path, told.size_bytes)
+            else:
+                transfer = await self._begin_retrieve(path, offset)
             data = transfer.data
             data.gather()
             async with self._transfers.resetting(transfer):
@@ -157,7 +168,7 @@ class FtpSession:
             try:
                 await self._transfers.finish(transfer)
             except SessionLost:
-                if asked != (path, end):
+                if told_size != (path, end):
                     raise
                 return
             if not data.ended_in_order and await self._commands.seek(path, self._attributes.size) != end:
@@ -330,6 +341,7 @@ class FtpSession:
     async def keep_alive(self) -> None:
         """Exchange a NOOP. Raises ``SessionLost`` where the control connection failed."""
         with self._using():
+            self._transfers.forget()  # whoever was to come has not
             await self._commands.exchange(Command("NOOP"))  # a server without it may say 500
 
     async def aclose(self) -> None:
@@ -363,17 +375,33 @@ class FtpSession:
             self._control.kill()
 
     async def _begin_retrieve(self, path: str, offset: int) -> Transfer:
-        """Begin a RETR; a refusal that says nothing is made out to be a missing file or a missing right."""
+        """Begin a RETR."""
+        return await self._commands.seek(path, lambda at: self._retrieve(at, offset))
 
-        async def begin(where: bytes) -> Transfer:
+    async def _retrieve(self, where: bytes, offset: int) -> Transfer:
+        command = await self._commands.about("RETR", where)
+        return await self._explained(where, self._transfers.begin(command, offset=offset))
+
+    async def _explained(self, where: bytes, beginning: Awaitable[T]) -> T:
+        """Await the beginning of a RETR; where a refusal says nothing, find out what was meant."""
+        try:
+            return await beginning
+        except ReplyError as error:
+            if not (is_vague(error) and await self._attributes.is_there(where)):
+                raise
+            code = ErrorCode.PERMISSION_DENIED
+            raise ReplyError(error.reply_code, error.text, error.command, code=code) from None
+
+    async def _ask_and_retrieve(self, path: str) -> tuple[Stat, Transfer]:
+        """Ask about a file and begin its RETR: in one write where that goes, or one after the other."""
+
+        async def begin(where: bytes) -> tuple[Stat, Transfer]:
+            question = await self._attributes.question(where) if self._transfers.may_ask_along else None
+            if question is None or not self._transfers.may_ask_along:
+                return await self._attributes.stat(where), await self._retrieve(where, 0)
             command = await self._commands.about("RETR", where)
-            try:
-                return await self._transfers.begin(command, offset=offset)
-            except ReplyError as error:
-                if not (is_vague(error) and await self._attributes.is_there(where)):
-                    raise
-                code = ErrorCode.PERMISSION_DENIED
-                raise ReplyError(error.reply_code, error.text, error.command, code=code) from None
+            beginning = self._transfers.begin_along(question.commands, command, question.understand)
+            return await self._explained(where, beginning)
 
         return await self._commands.seek(path, begin)
 

@@ -11,6 +11,7 @@ Neighbours: `control` sends and matches; `attributes` and `renaming` say what go
 the port.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
 
@@ -99,23 +100,35 @@ class Together:
         riders = [Command("EPSV")] if self._wants_port() else []
         if len(commands) + len(riders) == 1 or not self.allowed:
             return None
-        replies: list[Reply] = []
         try:
             await self._control.send(*commands, *riders)
+        except RemoteError:
+            self._broke()
+            raise
+        replies = await self.hear(commands)
+        if riders:
+            await self._take()
+        return replies
+
+    async def hear(self, commands: Sequence[Command]) -> list[Reply] | None:
+        """Wait for the final reply to each of commands that went in one write; see `exchange`."""
+        replies: list[Reply] = []
+        try:
             for command in commands:
                 replies.append(await self._control.final())
                 if replies[-1].code == _SERVICE_NOT_AVAILABLE:
                     raise classify(replies[-1], command, charset=self._profile.charset)
         except RemoteError:
-            # A network that breaks says nothing about a server that has borne it, unless it broke in between.
-            if replies or self._learnt.works(Ability.TOGETHER) is None:
-                self._learnt.found(Ability.TOGETHER, works=False)
+            self._broke(in_between=bool(replies))
             raise
-        if riders:
-            await self._take()
         bears_it = not _surprises(replies)
         self._learnt.found(Ability.TOGETHER, works=bears_it)
         return replies if bears_it else None
+
+    def _broke(self, *, in_between: bool = False) -> None:
+        """Learn from a network that broke: nothing of a server that has borne it, but for in between."""
+        if in_between or self._learnt.works(Ability.TOGETHER) is None:
+            self._learnt.found(Ability.TOGETHER, works=False)
 
     def _wants_port(self) -> bool:
         return (

@@ -11,11 +11,12 @@ from being forgotten meanwhile; `session` and `browsing` have files and listings
 
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
+from typing import TypeVar
 
 from pooler.errors import (
     DataConnectionError,
@@ -29,13 +30,15 @@ from pooler.errors import (
 from pooler.ftp.active import Listener
 from pooler.ftp.commands import ABOUT_THE_ARGUMENT, UNKNOWN_COMMAND, Commands
 from pooler.ftp.data import DataConnection, begin_connect
-from pooler.ftp.dialogue import Final
+from pooler.ftp.dialogue import Final, Preliminary
 from pooler.ftp.learnt import Ability
 from pooler.ftp.noops import Noops
 from pooler.ftp.passive import PassiveAddress, parse_epsv, parse_pasv
 from pooler.ftp.replies import classify
 from pooler.ftp.tcp import TcpConnection
 from pooler.ftp.wire import Command, Reply
+
+T = TypeVar("T")
 
 _NETWORK_PROTOCOL_UNSUPPORTED = 522  # RFC 2428 §2, in reply to EPSV and EPRT
 _NOT_IMPLEMENTED = 502
@@ -130,6 +133,94 @@ class Transfers:
             and self._control.context is None
             and self._learnt.works(Ability.DATA_AHEAD) is not False
         )
+
+    @property
+    def may_ask_along(self) -> bool:
+        """Whether a RETR can go with questions about its file, while its connection is on its way.
+
+        It takes a server that is known to bear several commands in one write, and a port from before.
+        """
+        return (
+            self._connecting is not None
+            and self._ahead.port is not None
+            and self._ahead.allowed
+            and self._learnt.works(Ability.TOGETHER) is True
+            and self._learnt.works(Ability.ASKED_ALONG) is not False
+            and not self._restarted
+        )
+
+    async def begin_along(
+        self, questions: Sequence[Command], command: Command, understand: Callable[[list[Reply]], T]
+    ) -> tuple[T, Transfer]:
+        """Begin a RETR in the write that asks about its file, where `may_ask_along`: a round trip less.
+
+        Args:
+            questions: plain commands, each of a kind that this server has answered before.
+            command: the RETR.
+            understand: makes something of the replies to the questions, or raises.
+
+        Raises:
+            ReplyError: as ``understand`` raises it, or the command is refused; the session survives.
+            PeerProtocolError: a question is refused, and yet the file comes. Not tried again there.
+            DataConnectionError, TlsError: as `begin`; the session is over.
+
+        Cancellation: no data connection is left open.
+        """
+        works = self._learnt.works(Ability.ASKED_ALONG)
+        try:
+            found, transfer = await self._begin_along(questions, command, understand)
+        except ReplyError as error:
+            if error.command.startswith(command.verb):
+                self._doubt_port(error.reply_code)
+            raise
+        except RemoteError as error:
+            # A network that breaks says nothing about a server that has borne it.
+            if works is None or isinstance(error, PeerProtocolError):
+                self._learnt.found(Ability.ASKED_ALONG, works=False)
+            raise
+        if works is None:
+            self._learnt.found(Ability.ASKED_ALONG, works=True)
+        if transfer.final is None:
+            self._keep_alive(transfer)
+        return found, transfer
+
+    async def _begin_along(
+        self, questions: Sequence[Command], command: Command, understand: Callable[[list[Reply]], T]
+    ) -> tuple[T, Transfer]:
+        data = await self._connect_along(*questions, command)
+        try:
+            self._put_tls_on(data)
+            failure = self._begin_tls(data)
+            replies = await self._commands.hear(questions)
+            event = await self._control.first()
+            try:
+                found = understand(_all_of(replies, questions))
+            except ReplyError as error:
+                if isinstance(event, Final):
+                    raise
+                raise PeerProtocolError(f"{error}; and yet {command}: {event.reply}") from error
+            return found, await self._agreed(command, data, event, failure)
+        except BaseException:
+            data.reset()
+            raise
+
+    async def _connect_along(self, *commands: Command) -> DataConnection:
+        """Send commands, and wait for the connection that is on its way meanwhile."""
+        address, begun = self._ahead.take_port(), self._connecting
+        assert address is not None and begun is not None  # noqa: S101, PT018 - `may_ask_along`
+        self._connecting = None
+        try:
+            await self._control.send(*commands)
+        except BaseException:
+            begun.reset()
+            raise
+        try:
+            return await DataConnection.open(self._control.connection, address, self._profile, begun=begun)
+        except DataConnectionError as error:
+            self._learnt.found(Ability.PORT_AHEAD, works=False)
+            # Replies are owed, one of which may take as long as we have waited.
+            error.session_survives = False
+            raise
 
     def _keep_alive(self, transfer: Transfer) -> None:
         self._noops.begin()
@@ -287,9 +378,8 @@ class Transfers:
                 raise await self._said_why(command, final, error, within_s=self._profile.close_s) from error
         transfer = Transfer(command, data, final)
         try:
-            context = self._control.context
-            if context is not None:
-                data.wrap_tls(context, self._resumable())
+            if self._control.context is not None:
+                self._put_tls_on(data)
                 await self._shake_hands(transfer)
         except BaseException:
             data.reset()
@@ -335,20 +425,40 @@ class Transfers:
         return self._control.connection.tls_session if self._profile.resume_tls else None
 
     async def _agree(self, command: Command, data: DataConnection) -> Transfer:
+        self._put_tls_on(data)
+        await self._control.send(command)
+        failure = self._begin_tls(data)
+        return await self._agreed(command, data, await self._control.first(), failure)
+
+    def _put_tls_on(self, data: DataConnection) -> None:
         context = self._control.context
         if context is not None:
             data.wrap_tls(context, self._resumable())
-        await self._control.send(command)
-        failure: TlsError | DataConnectionError | None = None
-        if context is not None:
-            try:
-                data.begin_tls()
-            except (TlsError, DataConnectionError) as error:
-                failure = error  # the server may have refused the command already: its reply comes first
-        event = await self._control.first()
+
+    def _begin_tls(self, data: DataConnection) -> TlsError | DataConnectionError | None:
+        """Say our first words of the handshake, where there is one; give back what keeps us from it.
+
+        The server may have refused the command already: its reply comes first.
+        """
+        if self._control.context is None:
+            return None
+        try:
+            data.begin_tls()
+        except (TlsError, DataConnectionError) as error:
+            return error
+        return None
+
+    async def _agreed(
+        self,
+        command: Command,
+        data: DataConnection,
+        event: Preliminary | Final,
+        failure: TlsError | DataConnectionError | None,
+    ) -> Transfer:
+        """See that the server has agreed, by its first reply, and end the handshake where there is one."""
         self._commands.check(command, event.reply)
         transfer = Transfer(command, data, event.reply if isinstance(event, Final) else None)
-        if context is not None:
+        if self._control.context is not None:
             await self._shake_hands(transfer, failure)
         return transfer
 
@@ -437,3 +547,9 @@ class Transfers:
         except (SessionLost, PeerProtocolError):
             return error
         return classify(reply, command, charset=self._profile.charset) if reply.refused else error
+
+
+def _all_of(replies: list[Reply] | None, questions: Sequence[Command]) -> list[Reply]:
+    if replies is None:
+        raise PeerProtocolError(f"{questions[0]}: not answered as it was before")
+    return replies

@@ -47,6 +47,8 @@ class Attempt(Struct, frozen=True):
             May block.
         throttle: bounds the bandwidth.
         pipes: to have the kernel move the bytes; None for never.
+        asks_along: whether a file's size and time may be asked in the write that fetches it: where it is
+            likely to be too small to be gone on with, and nothing needs to be known of it before.
         more_waits: whether the session is likely to have another transfer right behind this one.
     """
 
@@ -62,6 +64,7 @@ class Attempt(Struct, frozen=True):
     is_gone: Callable[[str], bool] = _nobody
     throttle: Throttle = UNTHROTTLED
     pipes: Pipes | None = None
+    asks_along: bool = False
     more_waits: Callable[[], bool] = _unknown
 
     @property

@@ -37,22 +37,30 @@ async def download(attempt: Attempt) -> Transferred:
 
     Cancellation: as for an error; the session is dead.
     """
-    options = attempt.plan.options
     attempt.session.foresee()
     try:
-        kept = None if options.overwrite is Overwrite.ALWAYS else await _look(attempt)
-        if kept is not None:
-            return await mark_existing(attempt, kept)
-        before = await attempt.session.stat(attempt.plan.remote_path) if _asks(options) else _UNKNOWN
+        return await _download(attempt)
     except ReplyError as error:
         moved = await moved_already(attempt) if error.code is ErrorCode.FILE_NOT_FOUND else None
         if moved is None:
             raise
         return moved
-    await adopt_here(attempt, before)
-    part = _Part(attempt, before)
+
+
+async def _download(attempt: Attempt) -> Transferred:
+    options, memory = attempt.plan.options, attempt.memory
+    kept = None if options.overwrite is Overwrite.ALWAYS else await _look(attempt)
+    if kept is not None:
+        return await mark_existing(attempt, kept)
+    asks = _asks(options)
+    # What is to be gone on with is told by size and time: then they come first.
+    along = asks and attempt.asks_along and memory.kept is None
+    part = _Part(attempt)
+    if asks and not along:
+        part.source = await attempt.session.stat(attempt.plan.remote_path)
+        await adopt_here(attempt, part.source)
     try:
-        return await _fetch(attempt, before, part)
+        return await _fetch(attempt, part, asking=along)
     except (TransferMismatch, LocalFileError):
         # It is wrong, or it is what fills the disk.
         part.discard()
@@ -81,12 +89,17 @@ async def _look(attempt: Attempt) -> Transferred | None:
 
 
 class _Part:
-    """The file on its way: none before the server has begun, one from an attempt before, or a new one."""
+    """The file on its way: none before the server has begun, one from an attempt before, or a new one.
 
-    def __init__(self, attempt: Attempt, before: Stat) -> None:
-        self._attempt = attempt
-        self._before = before
+    Attributes:
+        source: what the server has said of the file that it is a part of.
+        file: where the bytes go; None for nowhere, yet or any more.
+    """
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.source = _UNKNOWN
         self.file: PartFile | None = None
+        self._attempt = attempt
 
     @property
     def _replace(self) -> bool:
@@ -94,12 +107,12 @@ class _Part:
 
     async def take_up(self) -> int:
         """Open what an attempt before kept, if the source is still the same; tell how much of it there is."""
-        memory, before = self._attempt.memory, self._before
+        memory, source = self._attempt.memory, self.source
         kept = memory.kept
         if kept is None:
             return 0
         # Without a time nobody can tell that it is the same: what has changed is never stitched.
-        if before.modified is not None and is_same(kept.source, before):
+        if source.modified is not None and is_same(kept.source, source):
             try:
                 self.file = await self._attempt.root.brief(lambda: kept.part.open(replace=self._replace))
             except LocalFileError as error:
@@ -107,7 +120,7 @@ class _Part:
                     raise
             else:
                 memory.kept = None
-                if self.file.size_bytes <= (before.size_bytes or 0):
+                if self.file.size_bytes <= (source.size_bytes or 0):
                     return self.file.size_bytes
                 self.discard()
         memory.release()
@@ -123,8 +136,8 @@ class _Part:
         return self.file
 
     def _make(self) -> PartFile:
-        attempt, before = self._attempt, self._before
-        temporary = local_name(attempt.token(before.size_bytes, before.modified))
+        attempt, source = self._attempt, self.source
+        temporary = local_name(attempt.token(source.size_bytes, source.modified))
         return PartFile(attempt.root, attempt.plan.local_parts, temporary, replace=self._replace)
 
     def keep(self) -> None:
@@ -132,8 +145,8 @@ class _Part:
         file, self.file = self.file, None
         if file is None:
             return
-        if self._before.modified is not None and self._attempt.resumes(self._before.size_bytes):
-            self._attempt.memory.kept = Kept(file.keep(), self._before)
+        if self.source.modified is not None and self._attempt.resumes(self.source.size_bytes):
+            self._attempt.memory.kept = Kept(file.keep(), self.source)
         else:
             file.discard()
 
@@ -144,11 +157,11 @@ class _Part:
             file.discard()
 
 
-async def _fetch(attempt: Attempt, before: Stat, part: _Part) -> Transferred:
+async def _fetch(attempt: Attempt, part: _Part, *, asking: bool) -> Transferred:
     offset = await part.take_up()
     if offset:
         try:
-            size, checksum = await _receive(attempt, before, part, offset)
+            size, checksum = await _receive(attempt, part, offset)
         except ReplyError:
             if not attempt.session.usable:
                 raise
@@ -156,7 +169,8 @@ async def _fetch(attempt: Attempt, before: Stat, part: _Part) -> Transferred:
             part.discard()
             offset = 0
     if not offset:
-        size, checksum = await _receive(attempt, before, part, 0)
+        size, checksum = await _receive(attempt, part, 0, asking=asking)
+    before = part.source
     source_checked = await _check_source(attempt, before)
     file = await part.begin()
     try:
@@ -181,15 +195,19 @@ async def _fetch(attempt: Attempt, before: Stat, part: _Part) -> Transferred:
     )
 
 
-async def _receive(attempt: Attempt, before: Stat, part: _Part, offset: int) -> tuple[int, Checksum | None]:
+async def _receive(
+    attempt: Attempt, part: _Part, offset: int, *, asking: bool = False
+) -> tuple[int, Checksum | None]:
     """Receive the file from ``offset`` on; tell its size, and its checksum where one is asked for."""
-    # A job that compares nothing takes whatever comes.
-    told_bytes = None if attempt.plan.options.verify is Verify.NONE else before.size_bytes
     hasher = new_hasher(attempt)
     if hasher is not None and part.file is not None:
         path, buffer = attempt.local_path, attempt.buffer
         await attempt.root.run(add_file, hasher, part.file.descriptor, path, buffer, offset)
-    async with attempt.session.retrieving(attempt.plan.remote_path, offset=offset) as stream:
+    async with attempt.session.retrieving(attempt.plan.remote_path, offset=offset, asking=asking) as stream:
+        if stream.told is not None:
+            part.source = stream.told
+        # A job that compares nothing takes whatever comes.
+        told_bytes = None if attempt.plan.options.verify is Verify.NONE else part.source.size_bytes
         # The server has the file, and its bytes are coming: only now does anything appear on the disk.
         file = await part.begin()
         size = offset + await mover.receive(

@@ -75,6 +75,19 @@ class DataStream(Protocol):
         ...
 
 
+class SourceStream(DataStream, Protocol):
+    """The bytes of a file that a server sends.
+
+    Attributes:
+        told: what it said of the file as it opened it; None where nobody asked.
+    """
+
+    @property
+    def told(self) -> Stat | None:
+        """What it said."""
+        ...
+
+
 @runtime_checkable
 class PlainStream(DataStream, Protocol):
     """A stream whose bytes the kernel can move without giving them to us.
@@ -138,8 +151,12 @@ class Session(Protocol):
         """Begin the dialogue of another job: ``transcript`` tells no more of what was said before."""
         ...
 
-    def retrieving(self, path: str, *, offset: int = 0) -> AbstractAsyncContextManager[DataStream]:
+    def retrieving(
+        self, path: str, *, offset: int = 0, asking: bool = False
+    ) -> AbstractAsyncContextManager[SourceStream]:
         """Open the file at ``path`` for reading, from byte ``offset`` on.
+
+        With ``asking``, which is for the whole file, ``told`` of the stream has what `stat` gives.
 
         The body reads the stream to its end. Leaving the block normally waits for the server's final reply:
         only then is the file whole. Leaving it by an exception kills the session.

@@ -232,6 +232,7 @@ async def _verify(
     how = attempt.plan.options.verify
     if how is Verify.NONE or attempt.plan.write_only:
         return "none"
+    attempt.look_ahead()
     found = await _size_there(attempt, path)
     if found is not None and found != size:
         raise TransferMismatch(ErrorCode.SIZE_MISMATCH, f"{size} bytes were sent, the server has {found}")

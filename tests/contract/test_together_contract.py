@@ -42,7 +42,8 @@ async def test_one_file_after_another_takes_few_turns(remote: Remote, tmp_path: 
             turns["up"] = said_since(session, mark)
             (tmp_path / "f").unlink()
             mark = len(session.transcript)
-            done = await download(attempt(session, tmp_path, DOWN, f"/many/{number}", Options()))
+            fetched = attempt(session, tmp_path, DOWN, f"/many/{number}", Options(), asks_along=True)
+            done = await download(fetched)
             assert done.part is not None
             done.part.publish()
             done.part.settle()
@@ -59,9 +60,10 @@ async def test_one_file_after_another_takes_few_turns(remote: Remote, tmp_path: 
     asks = ["SIZE", "MDTM"] if remote.kind == "vsftpd" else ["MLST"]
     ahead = [] if remote.kind == "pyftpdlib" else ["EPSV"]
     before = [] if ahead else ["EPSV", "."]
-    first = [*asks, "."] if ahead else [*asks, ".", "EPSV", "."]
+    first = asks if ahead else [*asks, ".", "EPSV", "."]
     assert turns["down"] == [*first, "RETR", ".", *asks, *ahead, "."]
-    assert turns["up"] == [*before, "STOR", ".", "SIZE", ".", "RNFR", "RNTO", *ahead, "."]
+    assert turns["up"] == [*before, "STOR", ".", "SIZE", *ahead, ".", "RNFR", "RNTO", "."]
+    assert session.learnt["asked_along"] is (True if ahead else None)
 
 
 @pytest.mark.parametrize("size", [1_000, 2_000_000])

@@ -50,6 +50,7 @@ def attempt(
     *,
     process: str = "new",
     gone: frozenset[str] = frozenset(),
+    asks_along: bool = False,
     **plan: Any,
 ) -> Attempt:
     left_behind: list[str] = []
@@ -65,6 +66,7 @@ def attempt(
         memory=Memory(),
         is_gone=gone.__contains__,
         pipes=PIPES,
+        asks_along=asks_along,
         more_waits=lambda: True,
     )
 

@@ -13,7 +13,7 @@ from pooler.flow import finisher
 from pooler.model.job import After
 from pooler.model.outcome import Status
 from pooler.storage.landing import FlushPolicy, PartFile
-from tests.support.flow_double import CONTENT, FakeServer, Flow, download, upload
+from tests.support.flow_double import CONTENT, FakeServer, Flow, Shape, download, upload
 
 
 async def test_a_download_is_marked_once_it_has_its_name(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -105,3 +105,20 @@ async def test_a_check_does_nothing_to_either_side(autojump_clock: MockClock, tm
     new = {"destination": "new", "folder": "there", "differs": "missing"}
     assert outcome.check == {"source_bytes": len(CONTENT)} | new
     assert (server.removed, server.transfers, list(tmp_path.iterdir())) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("resume_above_bytes", "asked_along"),
+    [(len(CONTENT) + 1, [False, True, True]), (len(CONTENT), [False, False, False])],
+)
+async def test_who_has_fetched_a_small_file_asks_about_the_next_one_as_it_fetches_it(
+    autojump_clock: MockClock, tmp_path: Path, resume_above_bytes: int, asked_along: list[bool]
+) -> None:
+    """A large one may have a part to go on with, which size and time tell: they come first."""
+    server = FakeServer()
+    flow = Flow(tmp_path, Shape(limit=1, resume_above_bytes=resume_above_bytes), far=server)
+    async with flow.running():
+        await flow.give(*map(download, ("one", "two", "three")))
+        await flow.endings.wait_empty()
+    assert flow.codes() == dict.fromkeys(("one", "two", "three"), "ok")
+    assert server.asked_along == asked_along

@@ -31,6 +31,7 @@ class Bench:
         author: of the attempts.
         plan: what a plan has besides.
         gone: processes that are provably no more.
+        asks_along: whether an attempt may ask for size and time as it fetches.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Bench:
     author: Author = AUTHOR
     plan: dict[str, Any] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    asks_along: bool = False
 
     def __post_init__(self) -> None:
         self.session = SessionDouble(self.server)
@@ -63,6 +65,7 @@ class Bench:
             buffer=memoryview(bytearray(buffer_bytes)),
             moved=self.moved.append,
             left_behind=self.left_behind.append,
+            asks_along=self.asks_along,
             resume_above_bytes=8,
             memory=self.memory,
             is_gone=self.gone.__contains__,

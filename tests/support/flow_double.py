@@ -91,6 +91,7 @@ class FakeServer:
         most: the most sessions that were open or opening at once.
         opened: sessions that were ever open.
         transfers: paths, in the order in which their transfers began.
+        asked_along: of each download, whether size and time were to be asked with it.
         kept_alive: times at which a session was kept alive.
         killed_busy: sessions closed in the middle of a transfer.
         learnt: what was found out about it.
@@ -113,6 +114,7 @@ class FakeServer:
     most: int = 0
     opened: int = 0
     transfers: list[str] = field(default_factory=list)
+    asked_along: list[bool] = field(default_factory=list)
     kept_alive: list[float] = field(default_factory=list)
     killed_busy: int = 0
     learnt: dict[str, object] = field(default_factory=dict)
@@ -173,11 +175,15 @@ class FakeSession:
             self._busy = False
 
     @asynccontextmanager
-    async def retrieving(self, path: str, *, offset: int = 0) -> AsyncIterator["FakeStream"]:
+    async def retrieving(
+        self, path: str, *, offset: int = 0, asking: bool = False
+    ) -> AsyncIterator["FakeStream"]:
         assert offset == 0, "nothing is resumed here"
+        self._server.asked_along.append(asking)
+        told = await self.stat(path) if asking else None
         with self._exchange():
             await self._transfer(path)
-            yield FakeStream(bytearray(CONTENT))
+            yield FakeStream(bytearray(CONTENT), told)
             self.last_reply = "226 done"
 
     @asynccontextmanager
@@ -272,6 +278,7 @@ class FakeStream:
     """The bytes of one file."""
 
     content: bytearray
+    told: Stat | None = None
 
     async def receive_into(self, buffer: memoryview) -> int:
         await trio.lowlevel.checkpoint()
@@ -318,6 +325,7 @@ class Shape:
     delays_s: Sequence[float] = ()
     window: int = 1_000_000
     session_s: float = math.inf
+    resume_above_bytes: int = 8 * 1024 * 1024
 
 
 @dataclass
@@ -407,7 +415,7 @@ class Flow:
             incarnation="cafe",
             serials=itertools.count(1),
             attempt_s=shape.attempt_s,
-            resume_above_bytes=8 * 1024 * 1024,
+            resume_above_bytes=shape.resume_above_bytes,
             keepalive_s=shape.keepalive_s,
             wants=lambda delivery: delivery.job.task_id not in self.lost,
             membership=self.session,

@@ -81,6 +81,7 @@ async def copy(session: FtpSession, folder: Path, direction: Direction, number: 
         left_behind=lambda _: None,
         resume_above_bytes=1 << 20,
         pipes=pipes,
+        asks_along=True,
         more_waits=lambda: True,
     )
     done = await (download if direction is Direction.DOWNLOAD else upload)(attempt)

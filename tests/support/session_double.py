@@ -55,6 +55,7 @@ class ServerDouble:
         folders: those that are there without a file in them.
         happens: what somebody else does to it, right before the n-th call of a kind.
         calls: what was asked, in order.
+        asked_along: of each retrieve, whether size and time were to be asked with it.
         sent_ahead: of each store, whether its data was not to wait for the server to agree.
     """
 
@@ -72,6 +73,7 @@ class ServerDouble:
     folders: Sequence[str] = ()
     happens: Mapping[tuple[str, int], Callable[[], object]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    asked_along: list[bool] = field(default_factory=list)
     sent_ahead: list[bool] = field(default_factory=list)
 
 
@@ -98,12 +100,16 @@ class SessionDouble:
         return Peer("192.0.2.1:21")
 
     @asynccontextmanager
-    async def retrieving(self, path: str, *, offset: int = 0) -> AsyncIterator["_Retrieved"]:
+    async def retrieving(
+        self, path: str, *, offset: int = 0, asking: bool = False
+    ) -> AsyncIterator["_Retrieved"]:
+        self._server.asked_along.append(asking)
+        told = await self.stat(path) if asking else None
         fault = await self._begin("retrieve", f"{path} {offset or ''}")
         self._fail(fault)
         self._restart(offset)
         try:
-            yield _Retrieved(self, self._found(path)[offset:], self._server.chunk_bytes)
+            yield _Retrieved(self, self._found(path)[offset:], self._server.chunk_bytes, told)
             self._fail(await self._begin("retrieved"))
         except BaseException:
             self._usable = False
@@ -245,7 +251,8 @@ def _nothing() -> None:
 
 
 class _Retrieved:
-    def __init__(self, session: SessionDouble, data: bytes, chunk_bytes: int) -> None:
+    def __init__(self, session: SessionDouble, data: bytes, chunk_bytes: int, told: Stat | None) -> None:
+        self.told = told
         self._session = session
         self._data = data
         self._chunk_bytes = chunk_bytes

@@ -166,8 +166,14 @@ async def test_a_disk_that_will_not(bench: Bench, monkeypatch: pytest.MonkeyPatc
     assert await run(bench, UP, DELETE) == AfterAction("left", "no")
 
 
+@pytest.mark.parametrize("asks_along", [False, True])
 @BOTH
-async def test_a_job_that_is_done_twice_knows_its_move(bench: Bench, direction: Direction) -> None:
+async def test_a_job_that_is_done_twice_knows_its_move(
+    bench: Bench,
+    direction: Direction,
+    asks_along: bool,  # noqa: FBT001 - a parameter of the table
+) -> None:
+    bench.asks_along = asks_along
     put(bench, direction)
     await run(bench, direction, MOVE)
     done = await copy(bench, direction, MOVE)

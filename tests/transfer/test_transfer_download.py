@@ -34,9 +34,9 @@ def nothing_left_open() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path, ServerDouble({"/out/f": DATA}, chunk_bytes=3))
+@pytest.fixture(params=[False, True], ids=["asked before", "asked along"])
+def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Bench:
+    return Bench(tmp_path, ServerDouble({"/out/f": DATA}, chunk_bytes=3), asks_along=request.param)
 
 
 async def fetch(bench: Bench, options: Options = Options()) -> Transferred:  # noqa: B008 - frozen

@@ -24,9 +24,9 @@ def nothing_left_open() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path, ServerDouble({"/out/f": DATA}, chunk_bytes=4))
+@pytest.fixture(params=[False, True], ids=["asked before", "asked along"])
+def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Bench:
+    return Bench(tmp_path, ServerDouble({"/out/f": DATA}, chunk_bytes=4), asks_along=request.param)
 
 
 async def fetch(bench: Bench, options: Options = RESUME) -> Transferred:
@@ -61,6 +61,8 @@ async def test_a_large_file_is_gone_on_with(bench: Bench) -> None:
     done = await fetch(bench)
     assert (done.bytes_transferred, done.verified, done.resumed_from) == (10, "size", 8)
     assert "retrieve /out/f 8" in bench.server.calls
+    # With a part in hand size and time come first.
+    assert bench.server.asked_along == [bench.asks_along, False]
     assert local(bench) == DATA
     assert bench.memory.kept is None
 
