@@ -96,7 +96,7 @@ def listener(context: ssl.SSLContext) -> Iterator[int]:
 def test_a_broker_s_certificate_and_its_name_are_checked(
     tmp_path: Path,
     name: str,
-    trusted: bool,  # noqa: FBT001
+    trusted: bool,  # noqa: FBT001 - a parameter of the table
     said: str,
 ) -> None:
     authority = trustme.CA()

@@ -60,8 +60,8 @@ def test_killed_again_and_again_no_file_has_two_jobs_and_the_end_is_told_once(
         with site.running() as running:
             # In the middle of what a visit has found being written, or of the jobs.
             log = running.log
-            wait_until(lambda: log.read_text().count('"job_spread"') >= visits, f"{visits} visits")  # noqa: B023
-            wait_until(lambda: sum(answers(broker).values()) >= kill_at, f"{kill_at} answers")  # noqa: B023
+            wait_until(lambda: log.read_text().count('"job_spread"') >= visits, f"{visits} visits")  # noqa: B023 - called within the turn
+            wait_until(lambda: sum(answers(broker).values()) >= kill_at, f"{kill_at} answers")  # noqa: B023 - as above
             running.signal(signal.SIGKILL)
             running.wait()
     with site.running() as running:

@@ -158,7 +158,7 @@ class Rig:
 
     async def read_up_to(self, taken: int) -> None:
         """Wait until so many are read, and the reader waits for room."""
-        while self.file.taken < taken or not self.file._room.statistics().tasks_waiting:  # noqa: ASYNC110
+        while self.file.taken < taken or not self.file._room.statistics().tasks_waiting:  # noqa: ASYNC110 - nobody tells
             await trio.lowlevel.checkpoint()
 
 

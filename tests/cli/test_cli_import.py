@@ -410,7 +410,7 @@ def test_a_line_is_translated_or_says_why_not(words: list[str]) -> None:
 
 
 @given(st.text("0123456789*/,- @%\\abAB=\n", max_size=60), st.booleans())
-def test_lines_are_numbered_as_they_stand(text: str, system: bool) -> None:  # noqa: FBT001
+def test_lines_are_numbered_as_they_stand(text: str, system: bool) -> None:  # noqa: FBT001 - given by Hypothesis
     numbers = [one.number for one in lines(text, system=system) if not isinstance(one, Variable)]
     assert numbers == sorted(set(numbers))
     assert all(1 <= number <= text.count("\n") + 1 for number in numbers)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 # They are collected here once more, and get the `remote` of this module.
-from tests.contract.test_files_contract import (  # noqa: F401
+from tests.contract.test_files_contract import (  # noqa: F401 - pytest collects them from here
     test_folders_are_listed,
     test_transfers_begin_in_the_middle,
 )
-from tests.contract.test_session_contract import (  # noqa: F401
+from tests.contract.test_session_contract import (  # noqa: F401 - as above
     REMOTES,
     Remote,
     run,

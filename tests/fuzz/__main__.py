@@ -64,13 +64,13 @@ def fuzz_all(seconds: int) -> int:
         failed = ended.returncode != 0 or not executed
         if failed:
             print(ended.stdout + ended.stderr, end="")  # noqa: T201 - a command
-        print(f"{name:12} {executed:9} inputs  {'FAILED' if failed else 'clean'}", flush=True)  # noqa: T201
+        print(f"{name:12} {executed:9} inputs  {'FAILED' if failed else 'clean'}", flush=True)  # noqa: T201 - the terminal is where it tells
         return executed, failed
 
     with ThreadPoolExecutor(at_once) as pool:
         results = list(pool.map(run, NAMES))
     executed, failures = sum(inputs for inputs, _ in results), sum(failed for _, failed in results)
-    print(f"{executed} inputs in all, {failures} of {len(NAMES)} targets failed")  # noqa: T201
+    print(f"{executed} inputs in all, {failures} of {len(NAMES)} targets failed")  # noqa: T201 - as above
     return failures
 
 

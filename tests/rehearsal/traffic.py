@@ -99,7 +99,7 @@ class Traffic:
 
     async def until_answered(self) -> None:
         """Wait until all that was submitted is answered."""
-        while self._in_hand or len(self._answered_s) < len(self._asked) + len(self._held):  # noqa: ASYNC110
+        while self._in_hand or len(self._answered_s) < len(self._asked) + len(self._held):  # noqa: ASYNC110 - nobody tells
             await trio.sleep(_TICK_S)
 
     async def until_served(self) -> None:

@@ -233,7 +233,7 @@ class FakeSession:
             await trio.lowlevel.checkpoint()
             return False
 
-    async def checksum(self, path: str, algorithms: Sequence[str]) -> tuple[str, str] | None:  # noqa: ARG002
+    async def checksum(self, path: str, algorithms: Sequence[str]) -> tuple[str, str] | None:  # noqa: ARG002 - as the protocol has it
         with self._exchange():
             await trio.lowlevel.checkpoint()
             return None
