@@ -64,6 +64,7 @@ class DataConnection:
     Attributes:
         failure: the error that ended it; None while it is well.
         told: what the server said of the file in the write that began the transfer; None where nobody asked.
+        told_again: the same, behind the transfer; None, too, where that is still to be asked.
         stalled: whether that error was that nothing moved.
         meanwhile: called whenever a piece of data has come, or before one more is sent; None for nothing.
         first_bytes: how many are sent before that is called for the first time.
@@ -78,6 +79,7 @@ class DataConnection:
         self._resumed: bool | None = None
         self.failure: DataConnectionError | None = None
         self.told: Stat | None = None
+        self.told_again: Stat | None = None
         self.stalled = False
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         self.first_bytes = _PIECE_BYTES

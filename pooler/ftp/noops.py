@@ -39,6 +39,11 @@ class Noops:
     def __repr__(self) -> str:
         return f"<Noops after {self._after_s:g} s works={self._learnt.works(Ability.NOOP_BESIDE)}>"
 
+    @property
+    def said(self) -> bool:
+        """Whether there was one in this transfer, whose answer may be owed."""
+        return self._said
+
     def begin(self) -> None:
         """A transfer begins."""
         self._said = False

@@ -9,7 +9,7 @@ is said. `control` and `data` are its two kinds of connection, `connector` logs 
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import TypeVar
@@ -23,7 +23,7 @@ from pooler.errors import (
     SessionLost,
     StoredTooSoon,
 )
-from pooler.ftp.attributes import Attributes, require_zone
+from pooler.ftp.attributes import Attributes, Question, require_zone
 from pooler.ftp.browsing import Browsing
 from pooler.ftp.certificate import Certificate
 from pooler.ftp.commands import Commands
@@ -134,6 +134,8 @@ class FtpSession:
 
         With ``asking``, from the beginning of the file, ``told`` of what is given has what `stat` gives. It
         is asked in the write that opens the file, where the server is known to bear that: a round trip less.
+        Where a server is known to have commands wait behind a transfer, it is asked again while the final
+        reply is waited for, and ``told_again`` has the answer.
 
         A transfer is whole when the data has ended and the final reply is there. Where that reply never
         comes, because something between forgot the quiet control connection, a download that ends at just the
@@ -151,8 +153,9 @@ class FtpSession:
         """
         with self._using() as asked:
             told_size: tuple[str, int | None] | None = asked
+            question = None
             if asking:
-                told, transfer = await self._ask_and_retrieve(path)
+                told, transfer, question = await self._ask_and_retrieve(path)
                 transfer.data.told = told
                 told_size = (path, told.size_bytes)
             else:
@@ -166,7 +169,10 @@ class FtpSession:
             data.close()
             end = offset + data.received_bytes
             try:
-                await self._transfers.finish(transfer)
+                if question is not None and transfer.final is None and self._transfers.may_ask_behind:
+                    await self._ask_behind(transfer, question)
+                else:
+                    await self._transfers.finish(transfer)
             except SessionLost:
                 if told_size != (path, end):
                     raise
@@ -392,18 +398,28 @@ class FtpSession:
             code = ErrorCode.PERMISSION_DENIED
             raise ReplyError(error.reply_code, error.text, error.command, code=code) from None
 
-    async def _ask_and_retrieve(self, path: str) -> tuple[Stat, Transfer]:
-        """Ask about a file and begin its RETR: in one write where that goes, or one after the other."""
+    async def _ask_and_retrieve(self, path: str) -> tuple[Stat, Transfer, Question | None]:
+        """Ask about a file and begin its RETR: in one write where that goes, or one after the other.
 
-        async def begin(where: bytes) -> tuple[Stat, Transfer]:
+        Gives the question, too, where it went in one write.
+        """
+
+        async def begin(where: bytes) -> tuple[Stat, Transfer, Question | None]:
             question = await self._attributes.question(where) if self._transfers.may_ask_along else None
             if question is None or not self._transfers.may_ask_along:
-                return await self._attributes.stat(where), await self._retrieve(where, 0)
+                return await self._attributes.stat(where), await self._retrieve(where, 0), None
             command = await self._commands.about("RETR", where)
             beginning = self._transfers.begin_along(question.commands, command, question.understand)
-            return await self._explained(where, beginning)
+            return *await self._explained(where, beginning), question
 
         return await self._commands.seek(path, begin)
+
+    async def _ask_behind(self, transfer: Transfer, question: Question) -> None:
+        """Wait for the end of a download, and ask about its file again meanwhile."""
+        replies = await self._transfers.finish_asking(transfer, question.commands)
+        if replies is not None:
+            with suppress(ReplyError):  # it may be gone: whoever wants to know asks
+                transfer.data.told_again = question.understand(replies)
 
     async def _begin_store(self, path: str, offset: int, *, ahead: bool) -> Transfer:
         """Begin a STOR, in a folder that may have to be made."""

@@ -2,7 +2,8 @@
 
 Every write that is answered costs a round trip. A server answers in order, so what does not depend on an
 answer can go with it: SIZE and MDTM, RNFR and RNTO, and behind either the next transfer's EPSV. Never behind
-a transfer that runs: the four servers do four different things then.
+a transfer that runs: the four servers do four different things then. But where it is known to wait there,
+what is to be asked behind a download goes out once its data has ended, and not only at its final reply.
 
 Only servers whose family is known to bear it are spoken to so, and only in commands that they have answered
 one at a time before. Whatever comes that should not, ends it for the remote, for all its sessions.
@@ -97,18 +98,26 @@ class Together:
 
         Cancellation: the connection is reset.
         """
-        riders = [Command("EPSV")] if self._wants_port() else []
-        if len(commands) + len(riders) == 1 or not self.allowed:
+        if (len(commands) == 1 and not self._wants_port()) or not self.allowed:
             return None
+        has_rider = await self.say(commands)
+        replies = await self.hear(commands)
+        if has_rider:
+            await self.hear_port()
+        return replies
+
+    async def say(self, commands: Sequence[Command]) -> bool:
+        """Send commands in one write; tell whether the EPSV of a foreseen transfer went behind them.
+
+        The replies are to be heard by `hear`, and then, where it did, `hear_port`. See `exchange`.
+        """
+        riders = [Command("EPSV")] if self._wants_port() else []
         try:
             await self._control.send(*commands, *riders)
         except RemoteError:
             self._broke()
             raise
-        replies = await self.hear(commands)
-        if riders:
-            await self._take()
-        return replies
+        return bool(riders)
 
     async def hear(self, commands: Sequence[Command]) -> list[Reply] | None:
         """Wait for the final reply to each of commands that went in one write; see `exchange`."""
@@ -141,7 +150,7 @@ class Together:
             and self.port is None
         )
 
-    async def _take(self) -> None:
+    async def hear_port(self) -> None:
         """Take the answer to EPSV. No end of it is an error: what it rides on has been answered."""
         self._foreseen = False
         port = None

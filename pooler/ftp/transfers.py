@@ -31,6 +31,7 @@ from pooler.ftp.active import Listener
 from pooler.ftp.commands import ABOUT_THE_ARGUMENT, UNKNOWN_COMMAND, Commands
 from pooler.ftp.data import DataConnection, begin_connect
 from pooler.ftp.dialogue import Final, Preliminary
+from pooler.ftp.features import Trait
 from pooler.ftp.learnt import Ability
 from pooler.ftp.noops import Noops
 from pooler.ftp.passive import PassiveAddress, parse_epsv, parse_pasv
@@ -44,6 +45,8 @@ _NETWORK_PROTOCOL_UNSUPPORTED = 522  # RFC 2428 §2, in reply to EPSV and EPRT
 _NOT_IMPLEMENTED = 502
 _NO_PORT = frozenset({425, 503})
 """The server does not know of the port any more: it wants PASV first, or has waited for too long."""
+_ANSWERS = frozenset({213, 229})
+"""To SIZE, MDTM and EPSV; no transfer ends so."""
 _NO_WAY = UNKNOWN_COMMAND | {_NETWORK_PROTOCOL_UNSUPPORTED}
 _AHEAD_BYTES = 32 * 1024
 """More than leaves within the first round trip, and less than a socket takes that nobody reads."""
@@ -497,6 +500,41 @@ class Transfers:
             raise
         await self._noops.settle()
         self._commands.check(transfer.command, reply)
+
+    @property
+    def may_ask_behind(self) -> bool:
+        """Whether a command may be sent behind a RETR whose data has ended, before its final reply is there.
+
+        A server may end a transfer only when all of it was acknowledged, a round trip after we have it.
+        """
+        return (
+            Trait.WAITS_BEHIND_TRANSFER in self._learnt.listed.quirks
+            and self._ahead.allowed
+            and not self._noops.said
+        )
+
+    async def finish_asking(self, transfer: Transfer, questions: Sequence[Command]) -> list[Reply] | None:
+        """Do what `finish` does for a download, with questions beside it, where `may_ask_behind`.
+
+        Args:
+            transfer: its data has ended.
+            questions: plain commands, each of a kind that this server has answered before.
+
+        Returns:
+            The replies to the questions; None where they show that this server should not be asked so.
+
+        Raises: as `finish`.
+        """
+        has_rider = await self._ahead.say(questions)
+        reply = await self._control.final(within_s=self._profile.final_s)
+        if reply.code in _ANSWERS:
+            self._learnt.found(Ability.ASKED_ALONG, works=False)
+            raise PeerProtocolError(f"{questions[0]} was answered before {transfer.command}: {reply}")
+        replies = await self._commands.hear(questions)
+        if has_rider:
+            await self._ahead.hear_port()
+        self._commands.check(transfer.command, reply)
+        return replies
 
     @asynccontextmanager
     async def resetting(self, transfer: Transfer) -> AsyncIterator[None]:

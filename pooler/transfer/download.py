@@ -93,11 +93,13 @@ class _Part:
 
     Attributes:
         source: what the server has said of the file that it is a part of.
+        source_again: what it has said of it once all was sent; None where that is still to be asked.
         file: where the bytes go; None for nowhere, yet or any more.
     """
 
     def __init__(self, attempt: Attempt) -> None:
         self.source = _UNKNOWN
+        self.source_again: Stat | None = None
         self.file: PartFile | None = None
         self._attempt = attempt
 
@@ -171,7 +173,7 @@ async def _fetch(attempt: Attempt, part: _Part, *, asking: bool) -> Transferred:
     if not offset:
         size, checksum = await _receive(attempt, part, 0, asking=asking)
     before = part.source
-    source_checked = await _check_source(attempt, before)
+    source_checked = await _check_source(attempt, before, again=part.source_again)
     file = await part.begin()
     try:
         verified = await _verify(attempt, file, before, size, checksum)
@@ -221,11 +223,19 @@ async def _receive(
             throttle=attempt.throttle,
             pipes=attempt.pipes,
         )
+        if asking:
+            attempt.look_ahead()
+    part.source_again = stream.told_again
     return size, checksum_of(attempt, hasher)
 
 
-async def _check_source(attempt: Attempt, before: Stat) -> str:
+async def _check_source(attempt: Attempt, before: Stat, *, again: Stat | None = None) -> str:
     """Look at the source again: what changed while it was read is no file that anybody wrote.
+
+    Args:
+        attempt: of a job.
+        before: what the server has said of it.
+        again: what it has said since; None to ask.
 
     Returns:
         By what it is known to be the same: ``time``, ``size``, or ``none``.
@@ -233,13 +243,9 @@ async def _check_source(attempt: Attempt, before: Stat) -> str:
     # A server whose last reply was lost, behind as many bytes as it had promised, cannot be asked any more.
     if (before.size_bytes is None and before.modified is None) or not attempt.session.usable:
         return "none"
-    attempt.look_ahead()
-    try:
-        after = await attempt.session.stat(attempt.plan.remote_path)
-    except ReplyError as error:
-        if error.code is ErrorCode.FILE_NOT_FOUND:
-            return "none"  # some servers remove what was fetched, and then this is the only copy
-        raise
+    after = again if again is not None else await _stat_again(attempt)
+    if after is None:
+        return "none"
     if not is_same(before, after):
         raise TransferMismatch(
             ErrorCode.SOURCE_CHANGED,
@@ -248,6 +254,17 @@ async def _check_source(attempt: Attempt, before: Stat) -> str:
     if before.modified is not None and after.modified is not None:
         return "time"
     return "none" if before.size_bytes is None or after.size_bytes is None else "size"
+
+
+async def _stat_again(attempt: Attempt) -> Stat | None:
+    """Ask for size and time again; None where the file is gone."""
+    attempt.look_ahead()
+    try:
+        return await attempt.session.stat(attempt.plan.remote_path)
+    except ReplyError as error:
+        if error.code is ErrorCode.FILE_NOT_FOUND:
+            return None  # some servers remove what was fetched, and then this is the only copy
+        raise
 
 
 def _shown(stat: Stat) -> str:

@@ -80,11 +80,18 @@ class SourceStream(DataStream, Protocol):
 
     Attributes:
         told: what it said of the file as it opened it; None where nobody asked.
+        told_again: what it said of it once all was sent, behind the block; None where that is still to be
+            asked.
     """
 
     @property
     def told(self) -> Stat | None:
-        """What it said."""
+        """What it said at first."""
+        ...
+
+    @property
+    def told_again(self) -> Stat | None:
+        """What it said at last."""
         ...
 
 
@@ -156,7 +163,8 @@ class Session(Protocol):
     ) -> AbstractAsyncContextManager[SourceStream]:
         """Open the file at ``path`` for reading, from byte ``offset`` on.
 
-        With ``asking``, which is for the whole file, ``told`` of the stream has what `stat` gives.
+        With ``asking``, which is for the whole file, ``told`` of the stream has what `stat` gives, and
+        ``told_again``, where that takes no longer, what it would give behind the block.
 
         The body reads the stream to its end. Leaving the block normally waits for the server's final reply:
         only then is the file whole. Leaving it by an exception kills the session.

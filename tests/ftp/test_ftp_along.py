@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from pooler.errors import (
     DataConnectionError,
@@ -30,7 +31,9 @@ TIME = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 SCRIPT: Script = {"GREETING": VSFTPD, "MDTM": b"213 20261123093000"}
 FILES = {"/a": b"first", "/b": b"the second one", "/c": b"third"}
 ALONG = ["SIZE", "MDTM", "RETR", "."]
+BEHIND = ["SIZE", "MDTM", "EPSV", "."]
 APART = ["SIZE", "MDTM", ".", "RETR", "."]
+PROFTPD = b"220 ProFTPD Server ready."
 
 
 async def fetch(session: FtpSession, path: str) -> tuple[Stat | None, bytes]:
@@ -41,8 +44,12 @@ async def fetch(session: FtpSession, path: str) -> tuple[Stat | None, bytes]:
         told = stream.told
         while count := await stream.receive_into(buffer):
             content += buffer[:count]
-    session.foresee()
-    await session.stat(path)
+        session.foresee()
+    if stream.told_again is None:
+        session.foresee()
+        await session.stat(path)
+    else:
+        assert stream.told_again == told
     return told, bytes(content)
 
 
@@ -69,13 +76,131 @@ async def test_a_file_is_asked_about_and_fetched_in_one_write(tmp_path: Path, se
         for path, content in FILES.items():
             turns(session)
             assert await fetch(session, path) == (Stat(len(content), TIME, 1.0), content)
-            said.append(turns(session)[: len(APART)])
+            said.append(turns(session))
             assert session.usable
         # The first file shows that SIZE and MDTM work, its end that they go together, and brings a port.
-        assert [words[: len(ALONG)] for words in said[1:]] == [ALONG, ALONG]
+        assert said[1:] == [[*ALONG, *BEHIND], [*ALONG, *BEHIND]]
         assert said[0][: len(ALONG)] != ALONG
         assert session.learnt["asked_along"] is True
         await session.aclose()
+
+
+async def test_what_is_asked_behind_waits_for_the_final_reply_where_commands_do_not_wait_for_it() -> None:
+    """To tell the two apart: the server says nothing but its final reply before it is asked."""
+
+    async def ends_late(connection: Connection, argument: bytes) -> None:
+        data = await connection.accept()
+        await connection.say(b"150 Here it comes.")
+        await data.send(connection.server.files[connection.path(argument)])
+        await data.close()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        came_early.append(b"SIZE" in await connection.peek())
+        await connection.say(b"226 Done.")
+
+    for greeting, waits in ((VSFTPD, True), (PROFTPD, False)):
+        came_early: list[bool] = []
+        async with scripted_server({**SCRIPT, "GREETING": greeting, "RETR": ends_late}) as server:
+            server.files |= FILES
+            session = await FtpConnector(server.profile()).connect()
+            for path, content in FILES.items():
+                assert (await fetch(session, path))[1] == content
+            assert came_early == [False, waits, waits]
+            assert session.learnt["asked_along"] is True
+            await session.aclose()
+
+
+async def test_a_refusal_at_the_end_costs_no_session_and_no_answer() -> None:
+    async def breaks_off(connection: Connection, argument: bytes) -> None:
+        data = await connection.accept()
+        await connection.say(b"150 Here it comes.")
+        await data.send(connection.server.files[connection.path(argument)][:3])
+        await data.close()
+        await connection.say(b"451 Disk error.")
+
+    async with scripted_server(SCRIPT) as server:
+        server.files |= FILES
+        session = await FtpConnector(server.profile()).connect()
+        await learn(session)
+        server.script = {**SCRIPT, "RETR": breaks_off}
+        with pytest.raises(ReplyError, match="451 Disk error"):
+            await fetch(session, "/b")
+        assert session.usable
+        server.script = SCRIPT
+        assert await fetch(session, "/b") == (Stat(len(FILES["/b"]), TIME, 1.0), FILES["/b"])
+        await session.aclose()
+
+
+async def test_a_file_that_is_gone_once_it_was_fetched_is_whole() -> None:
+    async def fetches_once(connection: Connection, argument: bytes) -> None:
+        await connection.on_retr(argument)
+        del connection.server.files[connection.path(argument)]
+
+    async with scripted_server(SCRIPT) as server:
+        server.files |= FILES
+        session = await FtpConnector(server.profile()).connect()
+        await learn(session)
+        server.script = {**SCRIPT, "RETR": fetches_once}
+        with pytest.raises(ReplyError) as caught:  # by the question that is asked apart
+            await fetch(session, "/b")
+        assert (caught.value.code, caught.value.command) == (ErrorCode.FILE_NOT_FOUND, "SIZE /b")
+        assert session.usable
+        await session.aclose()
+
+
+async def test_a_server_that_answers_before_the_end_is_not_asked_so_again() -> None:
+    async def answers_before(connection: Connection, argument: bytes) -> None:
+        data = await connection.accept()
+        await connection.say(b"150 Here it comes.")
+        await data.send(connection.server.files[connection.path(argument)])
+        await data.close()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        await connection.say(b"213 14", b"226 Done.")
+
+    async with scripted_server(SCRIPT) as server:
+        server.files |= FILES
+        connector = FtpConnector(server.profile())
+        session = await connector.connect()
+        await learn(session)
+        server.script = {**SCRIPT, "RETR": answers_before}
+        with pytest.raises(PeerProtocolError, match="answered before RETR /b"):
+            await fetch(session, "/b")
+        assert not session.usable
+        assert connector.learnt["asked_along"] is False
+
+
+async def test_beside_a_noop_nothing_else_is_owed() -> None:
+    async with scripted_server(SCRIPT) as server:
+        server.files |= FILES
+        session = await FtpConnector(server.profile(noop_after_s=0.0)).connect()
+        await learn(session)
+        await fetch(session, "/b")
+        said = turns(session)
+        assert said[: len(ALONG)] == ALONG
+        assert said[len(ALONG) :] == ["NOOP", ".", *BEHIND]
+        assert session.usable
+        await session.aclose()
+
+
+async def test_where_the_final_reply_never_comes_the_size_tells() -> None:
+    async def says_no_more(connection: Connection, argument: bytes) -> None:
+        data = await connection.accept()
+        await connection.say(b"150 Here it comes.")
+        await data.send(connection.server.files[connection.path(argument)])
+        await data.close()
+        await connection.cut()
+
+    async with scripted_server(SCRIPT) as server:
+        server.files |= FILES
+        session = await FtpConnector(server.profile()).connect()
+        await learn(session)
+        server.script = {**SCRIPT, "RETR": says_no_more}
+        content = bytearray()
+        async with session.retrieving("/b", asking=True) as stream:
+            while count := await stream.receive_into(buffer := memoryview(bytearray(99))):
+                content += buffer[:count]
+        assert content == FILES["/b"]
+        assert stream.told_again is None
+        assert not session.usable
 
 
 async def test_facts_serve_as_well(tmp_path: Path) -> None:

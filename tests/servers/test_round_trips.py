@@ -43,9 +43,10 @@ def test_a_file_takes_as_few_round_trips_as_is_safe(tmp_path: Path, kind: Kind) 
 
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
 @pytest.mark.parametrize("kind", ["vsftpd", "proftpd"])
-def test_tls_takes_three_more_down_and_one_up(tmp_path: Path, kind: Kind, version: TlsVersion) -> None:
+def test_tls_takes_two_or_three_more_down_and_one_up(tmp_path: Path, kind: Kind, version: TlsVersion) -> None:
     # Down: the handshake begins when the connection stands and takes two, and the 226 waits for our
-    # close_notify. Up: data waits for the handshake, which begins as the server agrees. proftpd in TLS 1.3
-    # takes its time now and then, and one more.
+    # close_notify: vsftpd is asked beside it. Up: data waits for the handshake, which begins as the server
+    # agrees. proftpd in TLS 1.3 takes its time now and then, and one more.
     rounds = counted(tmp_path, kind, version)
-    assert (min(rounds["down"][1:]), min(rounds["up"][2:])) == (4, 3)
+    assert min(rounds["down"][2:]) == (3 if kind == "vsftpd" else 4)
+    assert min(rounds["up"][2:]) == 3

@@ -279,6 +279,7 @@ class FakeStream:
 
     content: bytearray
     told: Stat | None = None
+    told_again: Stat | None = None
 
     async def receive_into(self, buffer: memoryview) -> int:
         await trio.lowlevel.checkpoint()

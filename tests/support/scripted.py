@@ -5,6 +5,7 @@ the connection and the argument and may say, accept data, stall, cut, whatever t
 the test's own Trio loop on a loopback port; its files are a dictionary.
 """
 
+import os
 import socket
 import ssl
 import struct
@@ -235,6 +236,16 @@ class Connection:
         data = Data(stream, self.server.context)
         self._data.append(data)
         return data
+
+    async def peek(self) -> bytes:
+        """Look what has come that was not read yet; without TLS."""
+        assert isinstance(self.stream, trio.SocketStream)
+        await trio.lowlevel.checkpoint()
+        with socket.socket(fileno=os.dup(self.stream.socket.fileno())) as waiting:
+            try:
+                return bytes(self._buffer) + waiting.recv(4096, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return bytes(self._buffer)
 
     async def close_all(self) -> None:
         for data in self._data:

@@ -56,6 +56,7 @@ class ServerDouble:
         happens: what somebody else does to it, right before the n-th call of a kind.
         calls: what was asked, in order.
         asked_along: of each retrieve, whether size and time were to be asked with it.
+        tells_again: whether size and time are told behind such a retrieve, too.
         sent_ahead: of each store, whether its data was not to wait for the server to agree.
     """
 
@@ -74,6 +75,7 @@ class ServerDouble:
     happens: Mapping[tuple[str, int], Callable[[], object]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     asked_along: list[bool] = field(default_factory=list)
+    tells_again: bool = False
     sent_ahead: list[bool] = field(default_factory=list)
 
 
@@ -109,11 +111,16 @@ class SessionDouble:
         self._fail(fault)
         self._restart(offset)
         try:
-            yield _Retrieved(self, self._found(path)[offset:], self._server.chunk_bytes, told)
+            stream = _Retrieved(self, self._found(path)[offset:], self._server.chunk_bytes, told)
+            yield stream
             self._fail(await self._begin("retrieved"))
         except BaseException:
             self._usable = False
             raise
+        # What is refused is asked again apart.
+        is_refused = ("stat", self._counts["stat"] + 1) in self._server.faults
+        if asking and self._server.tells_again and path in self._server.files and not is_refused:
+            stream.told_again = await self.stat(path)
 
     @asynccontextmanager
     async def storing(self, path: str, *, offset: int = 0, ahead: bool = False) -> AsyncIterator["_Stored"]:
@@ -253,6 +260,7 @@ def _nothing() -> None:
 class _Retrieved:
     def __init__(self, session: SessionDouble, data: bytes, chunk_bytes: int, told: Stat | None) -> None:
         self.told = told
+        self.told_again: Stat | None = None
         self._session = session
         self._data = data
         self._chunk_bytes = chunk_bytes

@@ -24,9 +24,10 @@ def nothing_left_open() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=[False, True], ids=["asked before", "asked along"])
+@pytest.fixture(params=["asked before", "asked along", "told again"])
 def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Bench:
-    return Bench(tmp_path, ServerDouble({"/out/f": DATA}, chunk_bytes=4), asks_along=request.param)
+    server = ServerDouble({"/out/f": DATA}, chunk_bytes=4, tells_again=request.param == "told again")
+    return Bench(tmp_path, server, asks_along=request.param != "asked before")
 
 
 async def fetch(bench: Bench, options: Options = RESUME) -> Transferred:
