@@ -7,7 +7,7 @@ Whoever else connects, so as to get the file or to give us another, is reset and
 A server whose connection we have not taken yet waits in the kernel's queue: the order of its 150 and its
 connect does not matter.
 
-Neighbours: `session` offers and accepts, `data` is what comes of it.
+Neighbours: `transfers` offers and accepts, `data` is what comes of it.
 """
 
 import ipaddress

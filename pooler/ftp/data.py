@@ -4,7 +4,7 @@ The order is forced by servers: connect, send RETR or STOR, then shake hands; pu
 otherwise (jlaffaye/ftp#282). Our first words of the handshake go out right behind the command, though, and
 wait there for the server, which saves a round trip. Hands are shaken for an empty file too.
 
-Neighbours: `session` opens and ends it, whoever moves the bytes uses it as a
+Neighbours: `ports` opens it, `transfers` ends it, whoever moves the bytes uses it as a
 `pooler.transfer.session.DataStream`.
 """
 

@@ -3,9 +3,10 @@
 There is no look at a folder, and none is made before a STOR was refused.
 
 This module says who may use the session, when it is over, and when a file is whole. What it takes for that it
-has from its neighbours: `transfers` begins and ends a transfer, `attributes` and `sums` ask about files,
-`browsing` lists folders, `renaming` renames and removes, `folders` makes parents, `commands` knows how a path
-is said. `control` and `data` are its two kinds of connection, `connector` logs in and makes it.
+has from its neighbours: `transfers` begins and ends a transfer, through `ports`; `attributes` and `sums` ask
+about files, `browsing` lists folders, `renaming` renames and removes, `folders` makes parents, `commands`
+knows how a path is said. `control` and `data` are its two kinds of connection, `connector` logs in and makes
+it.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -30,7 +31,9 @@ from pooler.ftp.commands import Commands
 from pooler.ftp.control import ControlConnection
 from pooler.ftp.data import DataConnection
 from pooler.ftp.folders import make_folder, parent_of
+from pooler.ftp.handshakes import Handshakes
 from pooler.ftp.learnt import Ability, Learnt, Plain
+from pooler.ftp.ports import Ports
 from pooler.ftp.profile import Profile
 from pooler.ftp.renaming import Renaming
 from pooler.ftp.replies import is_vague
@@ -65,7 +68,9 @@ class FtpSession:
         self._tls_cipher = control.connection.tls_cipher
         self._in_use = False
         self._commands = Commands(control, profile, learnt)
-        self._transfers = Transfers(self._commands)
+        self._ports = Ports(self._commands)
+        self._handshakes = Handshakes(self._commands)
+        self._transfers = Transfers(self._commands, self._ports, self._handshakes)
         self._attributes = Attributes(self._commands)
         self._renaming = Renaming(self._commands, self._attributes)
         self._browsing = Browsing(self._commands, self._transfers, self._attributes)
@@ -84,7 +89,7 @@ class FtpSession:
     @property
     def lifetime_s(self) -> float:
         """How long after the login transfers can count on the TLS session, in seconds; or infinity."""
-        return self._transfers.resumable_for_s
+        return self._handshakes.resumable_for_s
 
     @property
     def peer(self) -> Peer:
@@ -342,17 +347,17 @@ class FtpSession:
 
     def foresee(self) -> None:
         """A transfer follows, behind what is asked next: do ahead what of it can be done. Never fails."""
-        self._transfers.foresee()
+        self._ports.foresee()
 
     async def keep_alive(self) -> None:
         """Exchange a NOOP. Raises ``SessionLost`` where the control connection failed."""
         with self._using():
-            self._transfers.forget()  # whoever was to come has not
+            self._ports.forget()  # whoever was to come has not
             await self._commands.exchange(Command("NOOP"))  # a server without it may say 500
 
     async def aclose(self) -> None:
         """Say QUIT within ``close_s`` and close. Never raises an error of the network's."""
-        self._transfers.forget()
+        self._ports.forget()
         if self._in_use:
             self._control.kill()
         await self._control.aclose()
@@ -377,7 +382,7 @@ class FtpSession:
         self._in_use = False
         self._asked_size = None
         if not self._control.usable:
-            self._transfers.forget()
+            self._ports.forget()
             self._control.kill()
 
     async def _begin_retrieve(self, path: str, offset: int) -> Transfer:

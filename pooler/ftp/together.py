@@ -8,7 +8,7 @@ what is to be asked behind a download goes out once its data has ended, and not 
 Only servers whose family is known to bear it are spoken to so, and only in commands that they have answered
 one at a time before. Whatever comes that should not, ends it for the remote, for all its sessions.
 
-Neighbours: `control` sends and matches; `attributes` and `renaming` say what goes together; `transfers` uses
+Neighbours: `control` sends and matches; `attributes` and `renaming` say what goes together; `ports` uses
 the port.
 """
 

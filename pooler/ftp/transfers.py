@@ -1,21 +1,20 @@
 """Transfers on one session: a data connection, the command that uses it, and its end.
 
-RFC 959 §3, RFC 2428, RFC 3659 §5, RFC 4217 §7.
+RFC 959 §3, RFC 2428 §2, RFC 3659 §5.
 
-One command at a time: EPSV, connect, RETR; or we listen, and the server connects. What failed on the data
-connection is explained by the server where it says why.
+One command at a time: EPSV, connect, RETR; or we listen, and the server connects. Where more is known of a
+server, a RETR goes with the questions about its file, and data ahead of the reply to its STOR. What failed on
+the data connection is explained by the server where it says why.
 
-Neighbours: `commands` sends, `data` moves the bytes, `active` listens, `noops` keeps the control connection
-from being forgotten meanwhile; `session` and `browsing` have files and listings moved.
+Neighbours: `commands` sends, `ports` connects, `active` listens, `handshakes` puts TLS on, `data` moves the
+bytes, `noops` keeps the control connection from being forgotten meanwhile; `session` and `browsing` have
+files and listings moved.
 """
 
-import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from typing import TypeVar
 
 from pooler.errors import (
@@ -29,29 +28,23 @@ from pooler.errors import (
 )
 from pooler.ftp.active import Listener
 from pooler.ftp.commands import ABOUT_THE_ARGUMENT, UNKNOWN_COMMAND, Commands
-from pooler.ftp.data import DataConnection, begin_connect
+from pooler.ftp.data import DataConnection
 from pooler.ftp.dialogue import Final, Preliminary
 from pooler.ftp.features import Trait
+from pooler.ftp.handshakes import Handshakes, said_why
 from pooler.ftp.learnt import Ability
 from pooler.ftp.noops import Noops
-from pooler.ftp.passive import PassiveAddress, parse_epsv, parse_pasv
+from pooler.ftp.ports import NO_WAY, Ports
 from pooler.ftp.replies import classify
-from pooler.ftp.tcp import TcpConnection
 from pooler.ftp.wire import Command, Reply
 
 T = TypeVar("T")
 
-_NETWORK_PROTOCOL_UNSUPPORTED = 522  # RFC 2428 §2, in reply to EPSV and EPRT
 _NOT_IMPLEMENTED = 502
-_NO_PORT = frozenset({425, 503})
-"""The server does not know of the port any more: it wants PASV first, or has waited for too long."""
 _ANSWERS = frozenset({213, 229})
 """To SIZE, MDTM and EPSV; no transfer ends so."""
-_NO_WAY = UNKNOWN_COMMAND | {_NETWORK_PROTOCOL_UNSUPPORTED}
 _AHEAD_BYTES = 32 * 1024
 """More than leaves within the first round trip, and less than a socket takes that nobody reads."""
-_TICKET_SHARE = 0.75
-"""Of a ticket's lifetime, for transfers to begin in; the rest is for what comes late in a job."""
 
 
 @dataclass(slots=True)
@@ -78,23 +71,25 @@ class Transfers:
 
     Args:
         commands: of the session.
+        ports: of the same.
+        handshakes: of the same.
     """
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: Commands, ports: Ports, handshakes: Handshakes) -> None:
         self._commands = commands
+        self._ports = ports
+        self._handshakes = handshakes
         self._control = commands.control
         self._profile = commands.profile
         self._learnt = commands.learnt
         self._noops = Noops(commands.control, commands.learnt, commands.profile.noop_after_s)
         self._ahead = commands.ahead
-        self._connecting: TcpConnection | None = None
-        """On its way to the port that was asked for ahead."""
         self._restarted = False
         """Whether the server may still hold an offset that it was told for an earlier transfer."""
 
     def __repr__(self) -> str:
         mode = "passive" if self._profile.passive else "active"
-        return f"<Transfers {mode}{'' if self._connecting is None else ' connecting'}>"
+        return f"<Transfers {mode} {self._ports!r}>"
 
     async def begin(self, command: Command, *, offset: int = 0, ahead: bool = False) -> Transfer:
         """Begin a transfer: let the server listen, connect, ask, shake hands; or listen, and ask.
@@ -144,8 +139,7 @@ class Transfers:
         It takes a server that is known to bear several commands in one write, and a port from before.
         """
         return (
-            self._connecting is not None
-            and self._ahead.port is not None
+            self._ports.is_known
             and self._ahead.allowed
             and self._learnt.works(Ability.TOGETHER) is True
             and self._learnt.works(Ability.ASKED_ALONG) is not False
@@ -174,7 +168,7 @@ class Transfers:
             found, transfer = await self._begin_along(questions, command, understand)
         except ReplyError as error:
             if error.command.startswith(command.verb):
-                self._doubt_port(error.reply_code)
+                self._ports.doubt(error.reply_code)
             raise
         except RemoteError as error:
             # A network that breaks says nothing about a server that has borne it.
@@ -190,10 +184,10 @@ class Transfers:
     async def _begin_along(
         self, questions: Sequence[Command], command: Command, understand: Callable[[list[Reply]], T]
     ) -> tuple[T, Transfer]:
-        data = await self._connect_along(*questions, command)
+        data = await self._ports.connect_beside(*questions, command)
         try:
-            self._put_tls_on(data)
-            failure = self._begin_tls(data)
+            self._handshakes.put_on(data)
+            failure = self._handshakes.begin(data)
             replies = await self._commands.hear(questions)
             event = await self._control.first()
             try:
@@ -205,24 +199,6 @@ class Transfers:
             return found, await self._agreed(command, data, event, failure)
         except BaseException:
             data.reset()
-            raise
-
-    async def _connect_along(self, *commands: Command) -> DataConnection:
-        """Send commands, and wait for the connection that is on its way meanwhile."""
-        address, begun = self._ahead.take_port(), self._connecting
-        assert address is not None and begun is not None  # noqa: S101, PT018 - `may_ask_along`
-        self._connecting = None
-        try:
-            await self._control.send(*commands)
-        except BaseException:
-            begun.reset()
-            raise
-        try:
-            return await DataConnection.open(self._control.connection, address, self._profile, begun=begun)
-        except DataConnectionError as error:
-            self._learnt.found(Ability.PORT_AHEAD, works=False)
-            # Replies are owed, one of which may take as long as we have waited.
-            error.session_survives = False
             raise
 
     def _keep_alive(self, transfer: Transfer) -> None:
@@ -241,32 +217,12 @@ class Transfers:
             self._keep_alive(transfer)
             return
         if transfer.port_ahead:
-            self._doubt_port(event.reply.code)
+            self._ports.doubt(event.reply.code)
         self._commands.check(transfer.command, event.reply)
         transfer.agreed, transfer.final, transfer.data.meanwhile = True, event.reply, None
 
-    def foresee(self) -> None:
-        """A transfer follows: do now what of it can go beside other commands.
-
-        The next commands that go together carry its EPSV. Where the answer to that is there already, from
-        behind a transfer before, the connection is on its way from here on.
-        """
-        self._ahead.foresee()
-        address = self._ahead.port
-        if address is None or self._connecting is not None or not self._control.alive:
-            return
-        with suppress(OSError):  # who needs the connection will be told why there is none
-            self._connecting = begin_connect(self._control.connection, address, self._profile)
-
-    def forget(self) -> None:
-        """Let go of what was done ahead. Never fails."""
-        self._ahead.take_port()
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            connecting.reset()
-
     async def _begin_passive(self, command: Command, offset: int, *, ahead: bool) -> Transfer:
-        data, was_ahead = await self._connect()
+        data, was_ahead = await self._ports.connect()
         try:
             await self._restart(command, offset)
             if ahead:
@@ -276,54 +232,8 @@ class Transfers:
         except BaseException as error:
             data.reset()
             if was_ahead and isinstance(error, ReplyError):
-                self._doubt_port(error.reply_code)
+                self._ports.doubt(error.reply_code)
             raise
-
-    def _doubt_port(self, code: int) -> None:
-        """Ask for no more ports ahead where this is how a transfer to one was refused."""
-        if code in _NO_PORT:
-            self._learnt.found(Ability.PORT_AHEAD, works=False)
-
-    async def _connect(self) -> tuple[DataConnection, bool]:
-        """Make the data connection; tell whether it goes to a port that was asked for ahead."""
-        connection, profile = self._control.connection, self._profile
-        address = self._ahead.take_port()
-        begun, self._connecting = self._connecting, None
-        if address is not None:
-            try:
-                return await DataConnection.open(connection, address, profile, begun=begun), True
-            except DataConnectionError:
-                self._learnt.found(Ability.PORT_AHEAD, works=False)
-        elif begun is not None:
-            begun.reset()  # it has waited for too long
-        return await self._connect_to_new_port(), False
-
-    async def _connect_to_new_port(self) -> DataConnection:
-        """Let the server listen, and connect; by PASV as well where no port from EPSV was ever reached.
-
-        A firewall that opens the port that it reads in a 227 may know nothing of a 229.
-        """
-        connection, profile = self._control.connection, self._profile
-        if profile.disable_epsv or self._learnt.works(Ability.EPSV) is False:
-            return await DataConnection.open(connection, await self._pasv(), profile)
-        address = await self._epsv()
-        if address is None:
-            self._learnt.found(Ability.EPSV, works=False)
-            return await DataConnection.open(connection, await self._pasv(), profile)
-        try:
-            data = await DataConnection.open(connection, address, profile)
-        except DataConnectionError as error:
-            if self._learnt.works(Ability.EPSV) or connection.family is not socket.AF_INET:
-                raise
-            try:
-                address = await self._pasv()
-            except ReplyError:
-                raise error from None  # what cannot be reached is no word on the file
-            data = await DataConnection.open(connection, address, profile)
-            self._learnt.found(Ability.EPSV, works=False)
-        else:
-            self._learnt.found(Ability.EPSV, works=True)
-        return data
 
     def _require_restart(self, offset: int) -> None:
         if not offset:
@@ -351,22 +261,6 @@ class Transfers:
         if offset:
             self._learnt.found(Ability.REST, works=True)
 
-    async def _epsv(self) -> PassiveAddress | None:
-        """Let the server listen (RFC 2428 §3); None where it does not know how."""
-        command, charset = Command("EPSV"), self._profile.charset
-        reply = await self._commands.exchange(command)
-        if reply.code in _NO_WAY:
-            return None
-        if reply.refused:
-            raise classify(reply, command, charset=charset)
-        return parse_epsv(reply.text(charset))
-
-    async def _pasv(self) -> PassiveAddress:
-        """Let the server listen (RFC 959 §4.1.2)."""
-        reply = await self._commands.require(Command("PASV"))
-        address = parse_pasv(reply.text(self._profile.charset))
-        return address if self._profile.trust_pasv_address else PassiveAddress(None, address.port)
-
     async def _begin_active(self, command: Command, offset: int) -> Transfer:
         with Listener.open(self._control.connection, self._profile, self._learnt) as listener:
             await self._offer(listener)
@@ -378,12 +272,11 @@ class Transfers:
             try:
                 data = await listener.accept()
             except DataConnectionError as error:
-                raise await self._said_why(command, final, error, within_s=self._profile.close_s) from error
+                raise await said_why(self._commands, command, final, error, self._profile.close_s) from error
         transfer = Transfer(command, data, final)
         try:
-            if self._control.context is not None:
-                self._put_tls_on(data)
-                await self._shake_hands(transfer)
+            self._handshakes.put_on(data)
+            await self._handshakes.finish(command, data, final)
         except BaseException:
             data.reset()
             raise
@@ -398,11 +291,11 @@ class Transfers:
         refused = self._profile.disable_epsv or self._learnt.works(Ability.EPRT) is False
         for command in listener.commands(eprt_refused=refused):
             reply = await self._commands.exchange(command)
-            if command.verb == "EPRT" and (not reply.refused or reply.code in _NO_WAY):
+            if command.verb == "EPRT" and (not reply.refused or reply.code in NO_WAY):
                 self._learnt.found(Ability.EPRT, works=not reply.refused)
             if not reply.refused:
                 return
-            if reply.code in _NO_WAY:
+            if reply.code in NO_WAY:
                 continue
             error = classify(reply, command, charset=self._profile.charset)
             if not isinstance(error, ReplyError):
@@ -412,44 +305,11 @@ class Transfers:
         failure.session_survives = True
         raise failure
 
-    @property
-    def resumable_for_s(self) -> float:
-        """How long after the login data connections should resume its TLS session, in seconds.
-
-        Most of what the server gave its ticket (RFC 5077 §3.3, RFC 8446 §4.6.1). Infinity where it said
-        nothing, as of a session of TLS 1.2 that only the server keeps, or where nothing is resumed.
-        """
-        ticket = self._resumable()
-        hint_s = 0 if ticket is None else ticket.ticket_lifetime_hint
-        return hint_s * _TICKET_SHARE if hint_s else inf
-
-    def _resumable(self) -> ssl.SSLSession | None:
-        """What the data connection is to resume: the newest ticket."""
-        return self._control.connection.tls_session if self._profile.resume_tls else None
-
     async def _agree(self, command: Command, data: DataConnection) -> Transfer:
-        self._put_tls_on(data)
+        self._handshakes.put_on(data)
         await self._control.send(command)
-        failure = self._begin_tls(data)
+        failure = self._handshakes.begin(data)
         return await self._agreed(command, data, await self._control.first(), failure)
-
-    def _put_tls_on(self, data: DataConnection) -> None:
-        context = self._control.context
-        if context is not None:
-            data.wrap_tls(context, self._resumable())
-
-    def _begin_tls(self, data: DataConnection) -> TlsError | DataConnectionError | None:
-        """Say our first words of the handshake, where there is one; give back what keeps us from it.
-
-        The server may have refused the command already: its reply comes first.
-        """
-        if self._control.context is None:
-            return None
-        try:
-            data.begin_tls()
-        except (TlsError, DataConnectionError) as error:
-            return error
-        return None
 
     async def _agreed(
         self,
@@ -461,28 +321,8 @@ class Transfers:
         """See that the server has agreed, by its first reply, and end the handshake where there is one."""
         self._commands.check(command, event.reply)
         transfer = Transfer(command, data, event.reply if isinstance(event, Final) else None)
-        if self._control.context is not None:
-            await self._shake_hands(transfer, failure)
+        await self._handshakes.finish(command, data, transfer.final, failure)
         return transfer
-
-    async def _shake_hands(
-        self, transfer: Transfer, failure: TlsError | DataConnectionError | None = None
-    ) -> None:
-        """End the handshake that has begun, or has failed already; a failure is explained by the server."""
-        try:
-            if failure is not None:
-                raise failure
-            await transfer.data.finish_tls()
-        except (TlsError, DataConnectionError) as error:
-            transfer.data.reset()
-            # A network that breaks says nothing about what has been seen to work.
-            if isinstance(error, TlsError) or self._learnt.works(Ability.TLS_RESUMPTION) is None:
-                self._learnt.handshake_failed()
-            raise await self._said_why(
-                transfer.command, transfer.final, error, within_s=self._profile.close_s
-            ) from error
-        if self._profile.resume_tls:
-            self._learnt.found(Ability.TLS_RESUMPTION, works=bool(transfer.data.tls_resumed))
 
     async def finish(self, transfer: Transfer) -> None:
         """Wait for the final reply, which says whether the transfer went well.
@@ -553,8 +393,8 @@ class Transfers:
                 limit_s = self._profile.close_s if data.stalled else self._profile.final_s
                 if not transfer.agreed:
                     await self._hear_of(transfer, error, within_s=limit_s)
-                raise await self._said_why(
-                    transfer.command, transfer.final, error, within_s=limit_s
+                raise await said_why(
+                    self._commands, transfer.command, transfer.final, error, limit_s
                 ) from error
             raise
         except BaseException:
@@ -573,18 +413,6 @@ class Transfers:
             await self._hear(transfer, within_s=within_s)
         except (SessionLost, PeerProtocolError):
             raise error from None
-
-    async def _said_why(
-        self, command: Command, final: Reply | None, error: RemoteError, *, within_s: float | None
-    ) -> RemoteError:
-        """Give the server's reason for a data connection that broke, or the error as it is (curl#6016)."""
-        if final is not None:
-            return error
-        try:
-            reply = await self._control.final(within_s=within_s)
-        except (SessionLost, PeerProtocolError):
-            return error
-        return classify(reply, command, charset=self._profile.charset) if reply.refused else error
 
 
 def _all_of(replies: list[Reply] | None, questions: Sequence[Command]) -> list[Reply]:
