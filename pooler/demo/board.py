@@ -61,7 +61,8 @@ class Board:
             read: tells it, at any time.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._bars if self._console.is_terminal else self._lines, read)
+            redraws = self._console.is_terminal and not self._console.is_dumb_terminal
+            nursery.start_soon(self._bars if redraws else self._lines, read)
             yield
             nursery.cancel_scope.cancel()
 

@@ -1,15 +1,19 @@
 import io
 import re
 
+import pytest
 import trio
 from rich.console import Console
 
 from pooler.demo.board import Board, Standing
 
 
-def make_board(*, terminal: bool) -> tuple[Board, io.StringIO]:
+def make_board(*, terminal: bool, kind: str = "xterm") -> tuple[Board, io.StringIO]:
     out = io.StringIO()
-    return Board(Console(file=out, force_terminal=terminal, width=100, color_system=None)), out
+    console = Console(
+        file=out, force_terminal=terminal, width=100, color_system=None, _environ={"TERM": kind}
+    )
+    return Board(console), out
 
 
 def test_lines_are_told_as_they_are() -> None:
@@ -18,8 +22,13 @@ def test_lines_are_told_as_they_are() -> None:
     assert out.getvalue() == f"site-a    [bold]{'x' * 200}\n"
 
 
-async def test_elsewhere_a_line_is_told_now_and_then(autojump_clock: trio.testing.MockClock) -> None:
-    board, out = make_board(terminal=False)
+@pytest.mark.parametrize(("terminal", "kind"), [(False, "xterm"), (True, "dumb")])
+async def test_elsewhere_a_line_is_told_now_and_then(
+    autojump_clock: trio.testing.MockClock,
+    terminal: bool,  # noqa: FBT001 - a parameter of the table
+    kind: str,
+) -> None:
+    board, out = make_board(terminal=terminal, kind=kind)
     done = iter(range(100))
     async with board.following(lambda: [Standing("site-a", next(done), 9, "well")]):
         await trio.sleep(5)

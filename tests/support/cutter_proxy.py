@@ -141,6 +141,13 @@ class End(asyncio.Protocol):
         self._held.discard(why)
         if self._transport is not None and not self._held and not self._transport.is_closing():
             self._transport.resume_reading()
+        if self._waiting and self._timer is None and not self._stands_still:
+            self._hand_on_due()
+
+    @property
+    def _stands_still(self) -> bool:
+        """Whether nothing may pass yet. Some versions of asyncio read once more after a pause."""
+        return not self._held.isdisjoint(("connecting", "stall"))
 
     def data_received(self, data: bytes) -> None:
         self._later(data)
@@ -177,7 +184,7 @@ class End(asyncio.Protocol):
     def _later(self, data: bytes) -> None:
         """Put it behind what is waiting: nothing may overtake when a slow time ends."""
         delay_s = self._link.kind.delay_s
-        if not delay_s and not self._waiting:
+        if not (delay_s or self._waiting or self._stands_still):
             self._hand_on(data)
             return
         loop = asyncio.get_running_loop()
@@ -186,12 +193,14 @@ class End(asyncio.Protocol):
         self._waiting_bytes += len(data)
         if self._waiting_bytes > _ROOM_BYTES:
             self.hold("room")
-        if self._timer is None:
+        if self._timer is None and not self._stands_still:
             self._timer = loop.call_at(due, self._hand_on_due)
 
     def _hand_on_due(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = None
+        if self._stands_still:
+            return  # it goes on with the release
         while self._waiting and self._waiting[0][0] <= loop.time():
             _, data = self._waiting.popleft()
             self._waiting_bytes -= len(data)

@@ -346,6 +346,8 @@ def _quoted(path: str) -> bytes:
 def _make_context(certificate: str, version: str | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
+    # Some builds of Python take an end without close_notify for a proper one.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if version is not None:
         context.minimum_version = context.maximum_version = ssl.TLSVersion[version.replace(".", "_")]
     return context
