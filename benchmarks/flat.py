@@ -31,6 +31,8 @@ _SMALL, _LARGE = "small", "large"
 _QUIET = ("log_ftp_protocol=NO", "xferlog_enable=NO")
 _BYTES = 1000
 _JOBS = 2000
+_JOBS_OF_MANY = 20_000
+"""A hundred for each of the remotes, so that logins are not what is measured."""
 _REMOTES, _SESSIONS = 200, 100
 _BEGINS_AT, _ENDS_AT = 500, 2500
 _PAUSE_S = 0.1
@@ -88,14 +90,14 @@ def one_folder(folder: Path, server: RunningServer) -> Iterator[Turn]:
 def many_remotes(folder: Path, server: RunningServer) -> Iterator[Turn]:
     """Have one remote with 100 sessions, or 200 of which each may have one, 100 in all."""
     (folder / "local").mkdir(parents=True)
-    for number in range(_JOBS):
+    for number in range(_JOBS_OF_MANY):
         server.put(f"/out/{number:06}", bytes(_BYTES))
 
     def turn(size: str) -> float:
         shutil.rmtree(folder / "local" / "out", ignore_errors=True)
         count = _REMOTES if size == _LARGE else 1
         sessions = {f"far{number}": _SESSIONS // count or 1 for number in range(count)}
-        sources = [(f"far{number % count}", f"/out/{number:06}") for number in range(_JOBS)]
+        sources = [(f"far{number % count}", f"/out/{number:06}") for number in range(_JOBS_OF_MANY)]
         return _copied_a_second(folder, server, sources, sessions, _SESSIONS)
 
     yield turn
