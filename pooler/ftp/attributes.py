@@ -66,10 +66,7 @@ class Attributes:
         if self._profile.transfer_type == "ascii" or self._learnt.works(Ability.SIZE) is False:
             return None
         command = await self._commands.about("SIZE", where)
-        is_known = self._learnt.works(Ability.SIZE)
-        return self._size(
-            command, await (self._commands.ask if is_known else self._commands.exchange)(command)
-        )
+        return self._size(command, await self._ask(Ability.SIZE, command))
 
     def _size(self, command: Command, reply: Reply) -> int | None:
         if not self._known(Ability.SIZE, reply):
@@ -140,8 +137,9 @@ class Attributes:
             await self._commands.select_facts()
             facts = await self._commands.about("MLST", where)
             return Question((facts,), partial(self._stat_by_facts, where, facts))
-        if not self._are_known_together:
-            return None
+        return await self._size_and_time_question(where) if self._are_known_together else None
+
+    async def _size_and_time_question(self, where: bytes) -> Question:
         size = await self._commands.about("SIZE", where)
         time = await self._commands.about("MDTM", where)
         return Question((size, time), partial(self._stat_by_size_and_time, size, time))
@@ -164,11 +162,10 @@ class Attributes:
 
     async def _size_and_time(self, where: bytes) -> Stat:
         if self._are_known_together:
-            size = await self._commands.about("SIZE", where)
-            time = await self._commands.about("MDTM", where)
-            replies = await self._commands.together(size, time)
+            question = await self._size_and_time_question(where)
+            replies = await self._commands.together(*question.commands)
             if replies is not None:
-                return self._stat_by_size_and_time(size, time, replies)
+                return question.understand(replies)
         size_bytes = await self.size(where)
         return Stat(size_bytes, *await self.modified(where, is_there=size_bytes is not None))
 
@@ -178,10 +175,12 @@ class Attributes:
             return None
         await self._commands.select_facts()
         command = await self._commands.about("MLST", where)
-        is_known = self._learnt.works(Ability.MLST)
-        return self._entry(
-            command, await (self._commands.ask if is_known else self._commands.exchange)(command)
-        )
+        return self._entry(command, await self._ask(Ability.MLST, command))
+
+    async def _ask(self, ability: Ability, command: Command) -> Reply:
+        """Send a command, with what is foreseen behind it where the server has answered such a one before."""
+        is_known = self._learnt.works(ability)
+        return await (self._commands.ask(command) if is_known else self._commands.exchange(command))
 
     @property
     def _has_facts(self) -> bool:
